@@ -68,7 +68,7 @@ def members(slot: Any) -> tuple[type[Technique], ...]:
     """
     if get_origin(slot) is Annotated:
         return members(get_args(slot)[0])
-    if inspect.isclass(slot):
+    if isinstance(slot, type) and issubclass(slot, Technique):
         return (slot,)
     return tuple(found for part in get_args(slot) for found in members(part))
 
