@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
+from pydantic import Field
 
 from provenet.core.spec import Spec
 
@@ -29,13 +30,13 @@ class DataOptions(Spec):
     channels: Literal[1, 3] | None = None
     """Channels of the stored pictures; None: 1 when all pictures are grey, else 3."""
     leaks: Literal["drop", "refuse", "keep"] = "drop"
-    """Exact duplicates across given splits: drop the copy from the earlier split (train before val before test), refuse, or keep."""
-    classes: dict[str, str] = {}
+    """Exact duplicates across given splits: drop the copy from the earlier one (train, val, test), refuse, or keep."""
+    classes: dict[str, str] = Field(default_factory=dict)
     """Segmentation: mask value (a number, or "r,g,b") to class name; empty: found from the masks."""
     void: tuple[str, ...] = ()
     """Segmentation: mask values (numbers, or "r,g,b") that loss and metrics leave out, besides the automatic 255."""
     max_side: Annotated[int, Ge(8)] | None = None
-    """Longest side, in pixels, of a stored picture; larger ones are reduced (area averaging). None: chosen from the data."""
+    """Longest side, in pixels, of a stored picture; larger ones are reduced (area averaging). None: chosen."""
 
 
 class View(Spec):
@@ -44,7 +45,7 @@ class View(Spec):
     size: tuple[Annotated[int, Ge(4)], Annotated[int, Ge(4)]] = (64, 64)
     """Height and width of a training image, in pixels."""
     resize: Literal["squash", "letterbox", "crop", "window"] = "squash"
-    """How a picture of another size comes to it: squash (both sides stretched), letterbox (whole picture, padded with its
-    edge), crop (the shorter side fitted, the middle kept), window (segmentation: a random window at stored scale)."""
+    """How a picture of another size comes to it: squash (both sides stretched), letterbox (whole picture, mirrored at
+    its edges), crop (the shorter side fitted, the middle kept), window (segmentation: a window at stored scale)."""
     foreground_frac: Annotated[float, Ge(0), Le(1)] = 0.33
-    """Window only: share of the windows that are placed on a pixel of a random class that the picture holds, in [0, 1]."""
+    """Window only: share of the windows placed on a pixel of a random class that the picture holds, in [0, 1]."""
