@@ -1,0 +1,244 @@
+"""Losses: how far logits are from targets. Void targets are left out; half-precision logits count in float32."""
+
+# N batch, H W pixels, K classes, M rows: samples or pixels
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from provenet.core.batch import VOID
+from provenet.core.spec import Source, Technique
+
+
+def known_targets(targets: Tensor, num_classes: int) -> Tensor:
+    """Return which class indices count; `VOID` means unknown only while K leaves that value free.
+
+    Example:
+        >>> known_targets(torch.tensor([1, 255]), 2), known_targets(torch.tensor([1, 255]), 1000)
+        (tensor([ True, False]), tensor([True, True]))
+    """
+    return targets != VOID if num_classes <= VOID else torch.ones_like(targets, dtype=torch.bool)
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Return logits in float32, or as they are when they are more exact."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits and targets with one row a sample or pixel.
+
+    Args:
+        logits: N K or N K H W.
+        targets: class indices N or N H W, or class probabilities N K.
+
+    Returns:
+        logits (M, K), float32 (float64 stays), and class probabilities (M, K) of the same type, rows of unknown targets
+        all zero.
+    """
+    num_classes = logits.shape[1]
+    logits = at_least_float32(logits).movedim(1, -1).reshape(-1, num_classes)
+    if targets.is_floating_point():
+        return logits, targets.to(logits)
+    targets = targets.reshape(-1)
+    known = known_targets(targets, num_classes)
+    return logits, F.one_hot(targets.where(known, 0), num_classes).to(logits) * known[:, None]
+
+
+def weighted_mean(losses: Tensor, probs: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Return summed losses over the summed weight of the target classes, and 0 when nothing is known.
+
+    Args:
+        losses: of any shape, already weighted.
+        probs: target probabilities (M, K).
+        class_weights: weight of each class (K,), or None for 1.
+    """
+    weight = probs.sum() if class_weights is None else (probs * class_weights).sum()
+    return losses.sum() / weight.where(weight > 0, 1.0)
+
+
+def cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the mean of -w log p(target) over all known targets, weighted by class.
+
+    Equal to `torch.nn.functional.cross_entropy` with `ignore_index`, but 0 (with a gradient) when nothing is known, and
+    a one-hot row counts the same as its index also with class weights.
+
+    Args:
+        logits: N K or N K H W.
+        targets: class indices N or N H W, or class probabilities N K.
+        class_weights: weight of each class (K,), or None.
+        label_smoothing: share of each target that is spread evenly over all classes, in [0, 1].
+
+    Example:
+        >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, 255]))
+        tensor(1.3863)
+    """
+    if not targets.is_floating_point():
+        return _index_cross_entropy(at_least_float32(logits), targets, class_weights, label_smoothing)
+    logits, probs = rows(logits, targets)
+    mass = probs.sum(1, keepdim=True)
+    smooth = probs * (1 - label_smoothing) + mass * (label_smoothing / logits.shape[1])
+    losses = -smooth * logits.log_softmax(1)
+    return weighted_mean(losses if class_weights is None else losses * class_weights, probs, class_weights)
+
+
+def _index_cross_entropy(
+    logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float
+) -> Tensor:
+    """Return the cross-entropy for class indices, without a row of probabilities for every pixel."""
+    num_classes = logits.shape[1]
+    ignored = VOID if num_classes <= VOID else -100  # PyTorch's own default, which no class has
+    known = known_targets(targets, num_classes)
+    weights = known if class_weights is None else class_weights[targets.where(known, 0)] * known
+    total = F.cross_entropy(
+        logits, targets, class_weights, ignore_index=ignored, reduction="sum", label_smoothing=label_smoothing
+    )
+    return total / weights.sum().where(weights.sum() > 0, 1)
+
+
+def soft_dice(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Return 1 - mean over classes of 2 sum(p t) / (sum(p) + sum(t)), sums over all known pixels of the batch.
+
+    Args:
+        logits: N K or N K H W.
+        targets: class indices N or N H W, or class probabilities N K.
+        class_weights: weight of each class in the mean (K,), or None.
+
+    Example:
+        >>> soft_dice(torch.tensor([[9.0, -9.0], [-9.0, 9.0]]), torch.tensor([0, 1])).item() < 1e-6
+        True
+    """
+    logits, probs = rows(logits, targets)
+    predicted = logits.softmax(1) * probs.sum(1, keepdim=True)
+    size = predicted.sum(0) + probs.sum(0)
+    dice = 2 * (predicted * probs).sum(0) / size.where(size > 0, 1.0)
+    weights = (probs.sum(0) > 0).to(logits)
+    if class_weights is not None:
+        weights = weights * class_weights
+    total = weights.sum()
+    return ((1 - dice) * weights).sum() / total.where(total > 0, 1.0)
+
+
+def focal(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0) -> Tensor:
+    """Return the mean of -w (1 - p)^gamma log p over all known targets, p the probability of the target class.
+
+    Args:
+        logits: N K or N K H W.
+        targets: class indices N or N H W, or class probabilities N K.
+        class_weights: weight of each class (K,), or None.
+        gamma: how much easy examples are discounted, 0 or more; 0 gives the cross-entropy.
+
+    Example:
+        >>> round(focal(torch.zeros(1, 2), torch.tensor([0])).item(), 4)  # 0.25 ln 2
+        0.1733
+    """
+    logits, probs = rows(logits, targets)
+    log_probs = logits.log_softmax(1)
+    losses = -probs * (1 - log_probs.exp()) ** gamma * log_probs
+    return weighted_mean(losses if class_weights is None else losses * class_weights, probs, class_weights)
+
+
+class CrossEntropy(Technique):
+    """Cross-entropy between target and predicted class, with label smoothing.
+
+    Definition  mean of -log p(target) over known targets; with smoothing e the target becomes (1 - e) t + e / K; with
+        class weights the weighted mean.
+    Default and why  label_smoothing = 0: it calibrates worse and its gain is small on short runs; 0.1 to 0.2 is
+        customary for many classes.
+    Cost  none.
+    Fails when  classes are very unequal and no class weights are given: the rare class is learnt last or never.
+    """
+
+    name: Literal["cross_entropy"] = "cross_entropy"
+    source: ClassVar[Source] = Source(
+        "Szegedy et al.",
+        2015,
+        "Rethinking the Inception architecture for computer vision",
+        "https://arxiv.org/abs/1512.00567",
+        "section 7",
+    )
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    """Share of each target that is spread over all classes, in [0, 1); typical 0 to 0.2."""
+
+    def compute(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        return cross_entropy(logits, targets, class_weights, self.label_smoothing)
+
+
+class Dice(Technique):
+    """One minus the overlap of predicted and true regions, averaged over classes.
+
+    Definition  1 - mean over classes of 2 sum(p t) / (sum(p) + sum(t)): p the softmax, t the target, sums over all
+        known pixels of the batch; denominators without squares, as nnU-Net. Background is a class like any other;
+        classes that do not occur in the batch's targets are left out.
+    Default and why  no settings: whole-batch sums keep small regions from dominating.
+    Cost  two more arrays of the size of the logits.
+    Fails when  used alone: gradients are small and noisy early on, and probabilities end near 0 or 1; prefer ce_dice.
+    """
+
+    name: Literal["dice"] = "dice"
+    source: ClassVar[Source] = Source(
+        "Milletari et al.",
+        2016,
+        "V-Net: fully convolutional neural networks for volumetric medical image segmentation",
+        "https://arxiv.org/abs/1606.04797",
+        "section 3",
+    )
+
+    def compute(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        return soft_dice(logits, targets, class_weights)
+
+
+class Focal(Technique):
+    """Cross-entropy that discounts what is already predicted well.
+
+    Definition  mean of -(1 - p)^gamma log p over known targets, p the probability of the target class; soft targets
+        give each class its share.
+    Default and why  gamma = 2, the paper's best.
+    Cost  none.
+    Fails when  labels are noisy: wrong labels are the hard examples that it insists on; probabilities are too timid.
+    """
+
+    name: Literal["focal"] = "focal"
+    source: ClassVar[Source] = Source(
+        "Lin et al.", 2017, "Focal loss for dense object detection", "https://arxiv.org/abs/1708.02002", "section 3.2"
+    )
+    gamma: float = Field(default=2.0, ge=0, le=10)
+    """Exponent of the discount, in [0, 10]; 0 is cross-entropy; typical 1 to 3."""
+
+    def compute(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        return focal(logits, targets, class_weights, self.gamma)
+
+
+class CrossEntropyDice(Technique):
+    """Cross-entropy plus a share of dice.
+
+    Definition  cross_entropy + dice_weight * dice, each as the losses of those names.
+    Default and why  dice_weight = 1, nnU-Net's: cross-entropy gives steady gradients, dice the region-wise goal.
+    Cost  that of dice.
+    Fails when  probabilities must be calibrated: dice pushes them to 0 and 1.
+    """
+
+    name: Literal["ce_dice"] = "ce_dice"
+    source: ClassVar[Source] = Source(
+        "Isensee et al.",
+        2018,
+        "nnU-Net: self-adapting framework for U-Net-based medical image segmentation",
+        "https://arxiv.org/abs/1809.10486",
+        "section 2.3",
+    )
+    dice_weight: float = Field(default=1.0, ge=0)
+    """Weight of dice beside the cross-entropy's 1, 0 or more; typical 0.5 to 1."""
+
+    def compute(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        dice = soft_dice(logits, targets, class_weights)
+        return cross_entropy(logits, targets, class_weights) + self.dice_weight * dice
+
+
+Loss = Annotated[CrossEntropy | Dice | Focal | CrossEntropyDice, Field(discriminator="name")]
