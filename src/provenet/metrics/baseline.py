@@ -47,37 +47,45 @@ def majority_baseline(train_targets: NDArray[np.int64], targets: NDArray[np.int6
     return _named(tally.scores(), f"always {classes[int(counts.argmax())]}")
 
 
-def pixel_majority_baseline(
-    train_masks: Iterable[Mask], samples: Iterable[tuple[Mask, int]], classes: tuple[str, ...]
-) -> Scores:
-    """Return the scores of calling every pixel by the commonest class of the training masks.
+def majority_pixel(train_masks: Iterable[Mask], num_classes: int) -> int:
+    """Return the commonest class of the pixels of the training masks.
 
     Args:
-        train_masks: masks of the training split, H x W.
-        samples: (mask, sample id) of the split to score.
-        classes: class names, K of them.
+        train_masks: masks of the training split, H x W, `VOID` left out.
+        num_classes: number of classes.
+
+    Example:
+        >>> majority_pixel([np.array([[0, 1, 1, 255, 255, 255]], np.uint8)], 2)
+        1
     """
     counts = np.zeros(256, np.int64)
     for mask in train_masks:
         counts += np.bincount(mask.ravel(), minlength=256)
-    majority = int(counts[: len(classes)].argmax())
+    return int(counts[:num_classes].argmax())
+
+
+def pixel_majority_baseline(majority: int, samples: Iterable[tuple[Mask, int]], classes: tuple[str, ...]) -> Scores:
+    """Return the scores of calling every pixel by one class.
+
+    Args:
+        majority: that class, from `majority_pixel`.
+        samples: (mask, sample id) of the split to score.
+        classes: class names.
+    """
     tally = SegmentationTally(classes)
     for mask, sample_id in samples:
         tally.update(np.full_like(mask, majority), mask, sample_id)
     return _named(tally.scores(), f"always {classes[majority]}")
 
 
-def otsu_baseline(
-    train: Iterable[tuple[Image, Mask]], samples: Iterable[tuple[Image, Mask, int]], classes: tuple[str, ...]
-) -> Scores:
-    """Return the scores of Otsu's threshold, with the side of the foreground learnt from the training split.
+def otsu_baseline(rule: str, samples: Iterable[tuple[Image, Mask, int]], classes: tuple[str, str]) -> Scores:
+    """Return the scores of Otsu's threshold.
 
     Args:
-        train: (image, mask) of the training split.
-        samples: (image, mask, sample id) of the split to score.
+        rule: the side of the foreground, from `best_rule` of the training split.
+        samples: (image, mask, sample id) of the split to score, image and mask of one size.
         classes: names of the background and the foreground.
     """
-    rule = best_rule(train)
     tally = SegmentationTally(classes)
     for image, mask, sample_id in samples:
         tally.update(otsu_mask(image, rule), mask, sample_id)

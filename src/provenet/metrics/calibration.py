@@ -71,8 +71,8 @@ def reliability(
             "low": m / num_bins,
             "high": (m + 1) / num_bins,
             "n": n,
-            "confidence": float(confidences[m]) / n if n else None,
-            "accuracy": float(hits[m]) / n if n else None,
+            "confidence": float(confidences[m] / n) if n and np.isfinite(confidences[m]) else None,
+            "accuracy": float(hits[m] / n) if n else None,
         }
         for m, n in enumerate(counts.tolist())
     ]

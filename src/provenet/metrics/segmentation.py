@@ -151,8 +151,8 @@ class SegmentationTally:
         """Return what each image adds to each sum: its Dice, whether it has one, then its counts."""
         _, counts = self._counts()
         dice = self._dice_by_image(counts)
-        parts = (np.nan_to_num(dice)[:, None], ~np.isnan(dice)[:, None], counts.reshape(len(dice), -1))
-        return np.concatenate(parts, axis=1, dtype=np.float64)
+        flat = counts.reshape(len(counts), counts.shape[1] * counts.shape[2])
+        return np.column_stack([np.nan_to_num(dice), ~np.isnan(dice), flat])
 
     def _statistics(self, sums: NDArray[np.float64]) -> Statistics:
         """Return the statistics of sums laid out by `_rows`."""
