@@ -50,8 +50,8 @@ def confused_pairs(record: RunRecord) -> Table | None:
     pairs.sort(key=lambda pair: (-pair[0], pair[1], pair[2]))
     most = MOST_PAIRS if len(record.classes) > MOST_CLASSES else 5
     names = record.classes
-    rows = [(names[truth], names[said], number(n), f"{share:.1%}") for n, truth, said, share in pairs[:most]]
-    return Table(("Truth", "Taken for", "Images", "Share of the class"), rows) if rows else None
+    rows = [(f"{names[truth]} → {names[said]}", number(n), f"{share:.1%}") for n, truth, said, share in pairs[:most]]
+    return Table(("Truth → answer", "Images", "Share of the class"), rows) if rows else None
 
 
 def _confusion_chart(record: RunRecord, scores: dict[str, Any]) -> list[Chart]:
@@ -71,7 +71,7 @@ def _class_charts(scores: dict[str, Any]) -> list[Chart]:
         figures = [(_name(row), Figure.of(row.get(metric))) for row in rows if metric in row]
         if figures:
             title = f"{capital(metric_name(metric))} per class"
-            charts.append(Chart(title, draw_intervals(f"class-{metric}", title, figures), wide=True))
+            charts.append(Chart(title, draw_intervals(f"class-{metric}", title, figures)))
     return charts
 
 
@@ -79,8 +79,8 @@ def _name(row: dict[str, Any]) -> str:
     return str(row.get("class", ""))
 
 
-def _figures(row: dict[str, Any], names: list[str]) -> list[str]:
-    return [str(Figure.of(row.get(name))) for name in names]
+def _figures(row: dict[str, Any], names: list[str]) -> list[Figure]:
+    return [Figure.of(row.get(name)) for name in names]
 
 
 def _is_bin(one: Any) -> bool:

@@ -69,14 +69,15 @@ def draw_confusion(chart_id: str, classes: Sequence[str], confusion: Sequence[Se
     """
     num = len(classes)
     cell = max(18.0, min(52.0, 560.0 / num))
-    left, top = 128.0, 92.0
+    longest = max(map(len, classes))
+    left, top = 16 + 7.2 * min(longest, 17), 16 + 5.7 * min(longest, 15)
     total, right = sum(map(sum, confusion)), sum(row[index] for index, row in enumerate(confusion))
     description = f"{num} classes; {right:,} of {total:,} on the diagonal"
     svg = new_svg(chart_id, (left + num * cell + 60, top + num * cell + 8), "Confusion matrix", description)
     for index, name in enumerate(classes):
         middle = (index + 0.5) * cell
         add(svg, "text", shortened(name, 17), x=left - 8, y=top + middle + 4, class_="label end")
-        turned = f"translate({left + middle:.2f} {top - 8:.2f}) rotate(-40)"
+        turned = f"translate({left + middle:.2f} {top - 8:.2f}) rotate(-55)"
         add(svg, "text", shortened(name, 15), transform=turned, class_="label")
     for row, counts in enumerate(confusion):
         for column, count in enumerate(counts):
@@ -98,22 +99,22 @@ def draw_intervals(chart_id: str, title: str, rows: Sequence[tuple[str, Figure]]
         title: what is drawn.
         rows: a name and its figure each.
     """
-    row_height, left, right, top = 28.0, 140.0, 164.0, 10.0
+    row_height, left, right, top = 28.0, 124.0, 152.0, 6.0
     bottom = top + row_height * len(rows)
     described = "; ".join(f"{name}: {figure}" for name, figure in rows)
-    svg = new_svg(chart_id, (640, bottom + 34), title, described)
+    svg = new_svg(chart_id, (WIDTH, bottom + 30), title, described)
     ends = [end for _, figure in rows for end in (figure.low, figure.value, figure.high) if is_number(end)]
     if not ends:
         return _nothing(svg)
-    ticks = tick_values(min(ends), max(ends))
-    scale = Scale(ticks[0], ticks[-1], left, 640 - right)
+    ticks = tick_values(min(ends), max(ends), most=4)
+    scale = Scale(ticks[0], ticks[-1], left, WIDTH - right)
     for tick in ticks:
         add(svg, "line", x1=scale(tick), x2=scale(tick), y1=top, y2=bottom, class_="grid")
         add(svg, "text", tick_text(tick, ticks[1] - ticks[0]), x=scale(tick), y=bottom + 20, class_="tick middle")
     for index, (name, figure) in enumerate(rows):
         middle = top + (index + 0.5) * row_height
-        add(svg, "text", shortened(name, 18), x=left - 12, y=middle + 4, class_="label end")
-        add(svg, "text", str(figure), x=640 - right + 16, y=middle + 4, class_="label figure")
+        add(svg, "text", shortened(name, 15), x=left - 12, y=middle + 4, class_="label end")
+        add(svg, "text", str(figure), x=WIDTH - right + 16, y=middle + 4, class_="label figure")
         if is_number(figure.low) and is_number(figure.high):
             add(svg, "line", x1=scale(figure.low), x2=scale(figure.high), y1=middle, y2=middle, class_="curve c1")
         if is_number(figure.value):
@@ -195,7 +196,7 @@ def _draw_legend(svg: Node, lines: Sequence[Line]) -> None:
     x = WIDTH - RIGHT
     for line in reversed(lines) if len(lines) > 1 else ():
         add(svg, "text", line.name, x=x, y=14, class_="label end")
-        x -= 7.0 * len(line.name) + 8
+        x -= 6.6 * len(line.name) + 8
         add(svg, "line", x1=x - 16, x2=x, y1=10, y2=10, class_=f"curve c{line.color}")
         x -= 34
 

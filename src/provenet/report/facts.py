@@ -55,8 +55,8 @@ def choice_table(record: RunRecord) -> Table | None:
     by = {"auto": "automatic", "user": "given"}
     order = {name: index for index, name in enumerate(by)}
     choices = sorted((one for one in record.choices if one.by in by), key=lambda one: order[one.by])
-    rows = [(one.key, plain(one.value), one.reason, by[one.by]) for one in choices]
-    return Table(("Key", "Value", "Reason", "By"), rows, numeric=False) if rows else None
+    rows = [(one.key, plain(one.value), by[one.by], one.reason) for one in choices]
+    return Table(("Key", "Value", "By", "Reason"), rows, numeric=False) if rows else None
 
 
 def event_table(record: RunRecord) -> Table | None:

@@ -14,6 +14,7 @@ from provenet.report.words import (
     Figure,
     capital,
     compact,
+    counted,
     duration,
     is_number,
     metric_name,
@@ -36,7 +37,7 @@ class Tile:
 def tiles(record: RunRecord) -> list[Tile]:
     """Return the key figures, the deciding one first."""
     metric, splits = primary_metric(record), splits_of(record)
-    found = [_score_tile(record, name, metric) for name in splits]
+    found = [_score_tile(record, name, metric) for name in splits] or _tile_so_far(record, metric)
     gap = (record.result or {}).get("gap") or {}
     if is_number(Figure.of(gap).value):
         figure = Figure.of(gap)
@@ -48,9 +49,21 @@ def _score_tile(record: RunRecord, split: str, metric: str) -> Tile:
     """Return the tile of the primary metric on a split, the baseline or the count of images beside it."""
     scores = splits_of(record)[split]
     figure, baseline = figure_of(scores, metric), best_baseline(record, split)
-    name = "Clean training" if split == "train" else split_name(split)
-    note = f"{baseline[0]}: {baseline[1].text}" if baseline else f"{number(scores.get('n'))} images"
+    name = _measured(split)
+    note = f"{baseline[0]}: {baseline[1].text}" if baseline else counted(scores.get("n"), "image")
     return Tile(f"{name} {metric_name(metric)}", figure.text, figure.interval, note)
+
+
+def _measured(split: str) -> str:
+    """Return the name of a measured split: the training split is measured without augmentation."""
+    return "Clean training" if split == "train" else split_name(split)
+
+
+def _tile_so_far(record: RunRecord, metric: str) -> list[Tile]:
+    """Return the best validation figure of a run without a result."""
+    best = best_row(record)
+    name = f"Best validation {metric_name(metric)} so far"
+    return [Tile(name, number(best.val.get(metric)), "", f"epoch {best.epoch}")] if best else []
 
 
 def _training_tiles(record: RunRecord) -> list[Tile]:
@@ -58,7 +71,7 @@ def _training_tiles(record: RunRecord) -> list[Tile]:
     training = (record.result or {}).get("training") or {}
     took = training.get("seconds", sum(row.seconds or 0.0 for row in record.epochs))
     num_epochs = training.get("epochs", len(record.epochs))
-    found = [Tile("Training time", duration(took), "", f"{number(num_epochs)} epochs")]
+    found = [Tile("Training time", duration(took), "", counted(num_epochs, "epoch"))]
     best = best_row(record)
     if best is not None:
         note = plain(training["stopped"]) if training.get("stopped") else ""
@@ -82,15 +95,17 @@ def metric_table(record: RunRecord) -> Table | None:
     metrics = list(dict.fromkeys(name for column in columns for name in column.get("metrics") or ()))
     if not metrics:
         return None
-    head = ["", *(split_name(name) for name in splits), *(f"{split_name(shown)}: {row['name']}" for row in baselines)]
-    rows = [(capital(metric_name(metric)), *(_cell(column, metric) for column in columns)) for metric in metrics]
-    rows.append(("Images", *(_evaluated(column) for column in columns)))
+    head = ["", *map(_measured, splits), *(f"{split_name(shown)}: {row['name']}" for row in baselines)]
+    rows: list[tuple[str | Figure, ...]] = [
+        (capital(metric_name(metric)), *(_cell(column, metric) for column in columns)) for metric in metrics
+    ]
+    rows.append(("Images", *map(_evaluated, columns)))
     return Table(tuple(head), rows)
 
 
-def _cell(column: dict[str, Any], metric: str) -> str:
+def _cell(column: dict[str, Any], metric: str) -> str | Figure:
     """Return a figure's cell; a dash where it was not taken."""
-    return str(figure_of(column, metric)) if metric in (column.get("metrics") or {}) else "–"
+    return figure_of(column, metric) if metric in (column.get("metrics") or {}) else "–"
 
 
 def _evaluated(column: dict[str, Any]) -> str:

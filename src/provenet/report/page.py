@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from provenet.core.files import write_bytes
+from provenet.report.words import Figure
 
 _HERE = Path(__file__).parent
 
@@ -24,12 +25,12 @@ class Table:
 
     Args:
         head: the columns' names.
-        rows: texts, as many a row as `head` has.
+        rows: texts or figures with intervals, as many a row as `head` has.
         numeric: whether all columns but the first hold numbers, which are aligned at the right.
     """
 
     head: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
+    rows: Sequence[tuple[str | Figure, ...]]
     numeric: bool = True
 
 

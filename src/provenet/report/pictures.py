@@ -88,8 +88,8 @@ def wrong_examples(record: RunRecord, album: Album) -> list[Example]:
     """Return the images that the net got most wrong, with what it said and how sure it was."""
     examples = []
     for view in _listed(record, "wrong"):
-        said = f"{view.get('predicted', '?')}, not {view.get('truth', '?')}"
-        sure = f"{number(float(view['probability']))} sure; " if is_number(view.get("probability")) else ""
+        said = f"{view.get('truth', '?')} → {view.get('predicted', '?')}"
+        sure = f"{view['probability']:.1%} sure, " if is_number(view.get("probability")) else ""
         pictures = album.take([view.get("file")], [said])
         examples.append(Example(pictures, said, f"{sure}{view.get('caption', '')}"))
     return [example for example in examples if example.pictures]

@@ -21,7 +21,8 @@ def new_svg(chart_id: str, size: tuple[float, float], title: str, description: s
         title: what is drawn.
         description: what can be read from it, for those who do not see it.
     """
-    svg = ElementTree.Element("svg", {"class": "chart", "viewBox": f"0 0 {_text(size[0])} {_text(size[1])}"})
+    width, height = map(_text, size)
+    svg = ElementTree.Element("svg", {"class": "chart", "viewBox": f"0 0 {width} {height}", "width": width})
     svg.attrib |= {"role": "img", "aria-labelledby": f"{chart_id}-title {chart_id}-desc"}
     add(svg, "title", title, id=f"{chart_id}-title")
     add(svg, "desc", description, id=f"{chart_id}-desc")

@@ -6,7 +6,7 @@ import shlex
 from typing import Any
 
 from provenet.records import EpochRow, RunRecord
-from provenet.report.words import Figure, capital, is_number, metric_name, number, split_name
+from provenet.report.words import Figure, capital, counted, is_number, metric_name, number, split_name
 
 
 def primary_metric(record: RunRecord) -> str:
@@ -62,7 +62,7 @@ def verdict(record: RunRecord) -> str:
     split, scores = next(iter(splits.items()))
     text = f"{split_name(split)} {metric_name(metric)} {figure_of(scores, metric)}"
     if is_number(scores.get("n")):
-        text += f" on {number(scores['n'])} images"
+        text += f" on {counted(scores['n'], 'image')}"
     baseline = best_baseline(record, split)
     return f"{text}; {baseline[0]} would give {baseline[1].text}." if baseline else f"{text}."
 
@@ -75,12 +75,12 @@ def gap_sentence(record: RunRecord) -> str:
         return ""
     metric = metric_name(str(gap.get("metric", primary_metric(record))))
     text = (
-        f"On its own training images, clean and un-augmented, the net's {metric} differs by {figure} from that on "
-        "validation images: what it knows of these very pictures and not of the task. "
+        f"Clean training {metric} minus validation {metric} is {figure}, both in evaluation mode and without "
+        "augmentation: what the net knows of its own training images only. "
     )
     if is_number(figure.low) and is_number(figure.high) and figure.low <= 0 <= figure.high:
         return text + "The interval holds zero, so the difference may be chance."
-    return text + ("More data, augmentation or dropout narrow it." if figure.value > 0 else "There is no overfitting.")
+    return text + ("More data, augmentation or dropout may narrow it." if figure.value > 0 else "It did not overfit.")
 
 
 def unfinished_sentence(record: RunRecord) -> str:
@@ -89,7 +89,7 @@ def unfinished_sentence(record: RunRecord) -> str:
         return ""
     last = record.epochs[-1] if record.epochs else None
     step = max([row.step for row in record.steps[-1:]] + ([last.step] if last else []), default=0)
-    text = f"This run is not finished: {number(len(record.epochs))} epochs and {number(step)} steps are recorded."
+    text = f"This run is not finished: {counted(len(record.epochs), 'epoch')} and {counted(step, 'step')} recorded."
     if record.events:
         event = record.events[-1]
         text += f" Last event: {capital(event.kind)}, {event.text.rstrip('.')}."

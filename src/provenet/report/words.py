@@ -61,6 +61,16 @@ def compact(value: Any) -> str:
     return number(int(value))
 
 
+def counted(num: Any, what: str) -> str:
+    """Return a count with its noun.
+
+    Example:
+        >>> counted(1, "epoch"), counted(12, "epoch")
+        ('1 epoch', '12 epochs')
+    """
+    return f"{number(num)} {what}" if num == 1 else f"{number(num)} {what}s"
+
+
 def duration(seconds: Any) -> str:
     """Return a duration in the two largest units that matter.
 
@@ -124,7 +134,7 @@ class Figure:
     @property
     def text(self) -> str:
         """The value alone."""
-        return number(self.value)
+        return number(float(self.value)) if is_number(self.value) else number(self.value)
 
     @property
     def interval(self) -> str:
