@@ -43,7 +43,9 @@ def majority_baseline(train_targets: NDArray[np.int64], targets: NDArray[np.int6
     counts = np.bincount(train_targets[_known(train_targets, classes)], minlength=len(classes))
     logits = torch.from_numpy(np.log((counts + 1) / (counts.sum() + len(classes))))
     tally = ClassificationTally(classes)
-    tally.update(logits.expand(len(targets), -1), torch.from_numpy(targets), np.arange(len(targets)))
+    tally.update(
+        logits.expand(len(targets), -1), torch.from_numpy(np.array(targets, np.int64)), np.arange(len(targets))
+    )
     return _named(tally.scores(), f"always {classes[int(counts.argmax())]}")
 
 
@@ -64,28 +66,34 @@ def majority_pixel(train_masks: Iterable[Mask], num_classes: int) -> int:
     return int(counts[:num_classes].argmax())
 
 
-def pixel_majority_baseline(majority: int, samples: Iterable[tuple[Mask, int]], classes: tuple[str, ...]) -> Scores:
-    """Return the scores of calling every pixel by one class.
+def pixel_majority_baseline(
+    train_masks: Iterable[Mask], samples: Iterable[tuple[Mask, int]], classes: tuple[str, ...]
+) -> Scores:
+    """Return the scores of calling every pixel by the commonest class of the training masks.
 
     Args:
-        majority: that class, from `majority_pixel`.
+        train_masks: masks of the training split, H x W.
         samples: (mask, sample id) of the split to score.
         classes: class names.
     """
+    majority = majority_pixel(train_masks, len(classes))
     tally = SegmentationTally(classes)
     for mask, sample_id in samples:
         tally.update(np.full_like(mask, majority), mask, sample_id)
     return _named(tally.scores(), f"always {classes[majority]}")
 
 
-def otsu_baseline(rule: str, samples: Iterable[tuple[Image, Mask, int]], classes: tuple[str, str]) -> Scores:
-    """Return the scores of Otsu's threshold.
+def otsu_baseline(
+    train: Iterable[tuple[Image, Mask]], samples: Iterable[tuple[Image, Mask, int]], classes: tuple[str, ...]
+) -> Scores:
+    """Return the scores of Otsu's threshold, with the side of the foreground learnt from the training split.
 
     Args:
-        rule: the side of the foreground, from `best_rule` of the training split.
+        train: (image, mask) of the training split, image and mask of one size.
         samples: (image, mask, sample id) of the split to score, image and mask of one size.
         classes: names of the background and the foreground.
     """
+    rule = best_rule(train)
     tally = SegmentationTally(classes)
     for image, mask, sample_id in samples:
         tally.update(otsu_mask(image, rule), mask, sample_id)

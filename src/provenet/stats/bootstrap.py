@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from provenet.core.rng import numpy_generator
-
 _COUNTS_AT_ONCE = 1 << 22
 """Counts held in memory at a time (32 MiB)."""
 
@@ -38,7 +36,7 @@ def bootstrap_counts(num: int, resamples: int, seed: int) -> Iterator[NDArray[np
         >>> [block.sum(axis=1).tolist() for block in bootstrap_counts(4, 3, seed=0)]
         [[4.0, 4.0, 4.0]]
     """
-    generator = numpy_generator(seed, "bootstrap", num)
+    generator = np.random.default_rng((seed, num))
     most = max(1, _COUNTS_AT_ONCE // num)
     for start in range(0, resamples, most):
         size = min(most, resamples - start)
