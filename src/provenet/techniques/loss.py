@@ -145,7 +145,21 @@ def focal(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, 
     return weighted_mean(losses if class_weights is None else losses * class_weights, probs, class_weights)
 
 
-class CrossEntropy(Technique):
+class Criterion(Technique):
+    """Base of all losses."""
+
+    def compute(self, logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        """Return the loss of a batch, a scalar; 0 with a gradient when no target is known.
+
+        Args:
+            logits: N K or N K H W.
+            targets: class indices N or N H W, `VOID` where unknown, or class probabilities N K.
+            class_weights: weight of each class (K,), or None.
+        """
+        raise NotImplementedError
+
+
+class CrossEntropy(Criterion):
     """Cross-entropy between target and predicted class, with label smoothing.
 
     Definition  mean of -log p(target) over known targets; with smoothing e the target becomes (1 - e) t + e / K; with
@@ -171,7 +185,7 @@ class CrossEntropy(Technique):
         return cross_entropy(logits, targets, class_weights, self.label_smoothing)
 
 
-class Dice(Technique):
+class Dice(Criterion):
     """One minus the overlap of predicted and true regions, averaged over classes.
 
     Definition  1 - mean over classes of 2 sum(p t) / (sum(p) + sum(t)): p the softmax, t the target, sums over all
@@ -195,7 +209,7 @@ class Dice(Technique):
         return soft_dice(logits, targets, class_weights)
 
 
-class Focal(Technique):
+class Focal(Criterion):
     """Cross-entropy that discounts what is already predicted well.
 
     Definition  mean of -(1 - p)^gamma log p over known targets, p the probability of the target class; soft targets
@@ -216,7 +230,7 @@ class Focal(Technique):
         return focal(logits, targets, class_weights, self.gamma)
 
 
-class CrossEntropyDice(Technique):
+class CrossEntropyDice(Criterion):
     """Cross-entropy plus a share of dice.
 
     Definition  cross_entropy + dice_weight * dice, each as the losses of those names.

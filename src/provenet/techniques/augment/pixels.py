@@ -166,4 +166,5 @@ class Cutout(Augmentation):
         chosen = keys.happens(self.purpose("chosen"), self.p)
         sides = np.where(chosen, self.size_frac * min(height, width), 0.0)
         covered = boxes(keys.uniform(self.purpose("place"), 2), sides, sides, (height, width))
-        return batch.with_(images=batch.images.masked_fill(covered.to(batch.images.device), 0.0))
+        images = batch.images.clone()  # masked_fill would not keep channels_last
+        return batch.with_(images=images.masked_fill_(covered.to(images.device), 0.0))
