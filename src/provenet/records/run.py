@@ -36,23 +36,24 @@ class EpochRow(Row):
     """One line of `epochs.jsonl`.
 
     Args:
-        epoch: number of the epoch, as the engine counts.
+        epoch: passes over the training images so far; a fraction where validation does not wait for their end.
         step: optimiser steps made so far.
-        lr: learning rate of the epoch's last step.
+        lr: learning rate, in front of the schedule.
         train_loss: mean loss of the epoch's training batches, augmentation and dropout on.
         val_loss: mean validation loss.
         val: validation metrics by name.
         train_clean: metrics on un-augmented training images in evaluation mode, where they were taken.
-        seconds: duration of the epoch.
+        seconds: training time so far.
         images_per_s: training images a second.
         averaged: whether the validated weights were the moving average.
+        best: whether this was the best validation so far.
 
     Example:
         >>> EpochRow(3, 120, 0.1, math.nan, 0.4, {"accuracy": 0.9}).to_json()["train_loss"] is None
         True
     """
 
-    epoch: int = 0
+    epoch: float = 0
     step: int = 0
     lr: float | None = None
     train_loss: float | None = None
@@ -62,6 +63,7 @@ class EpochRow(Row):
     seconds: float | None = None
     images_per_s: float | None = None
     averaged: bool = False
+    best: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def answer_charts(record: RunRecord) -> list[Chart]:
 def class_table(record: RunRecord) -> Table | None:
     """Return the figures per class of the most honest split."""
     rows = next(iter(splits_of(record).values()), {}).get("per_class") or []
-    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("class", "support")))
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("class", "name", "support")))
     if not rows:
         return None
     head = ("Class", "Support", *(capital(metric_name(name)) for name in names))
@@ -76,7 +76,7 @@ def _class_charts(scores: dict[str, Any]) -> list[Chart]:
 
 
 def _name(row: dict[str, Any]) -> str:
-    return str(row.get("class", ""))
+    return str(row.get("class", row.get("name", "")))
 
 
 def _figures(row: dict[str, Any], names: list[str]) -> list[Figure]:

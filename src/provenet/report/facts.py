@@ -10,7 +10,12 @@ import yaml
 from provenet.records import RunRecord
 from provenet.report.page import Table
 from provenet.report.verdict import resume_command
-from provenet.report.words import flat, number, plain, split_name
+from provenet.report.words import counted, flat, number, plain, split_name
+
+
+MOST_FILES = 200
+"""Files that one table lists."""
+MOST_SIZES = 12
 
 
 def count_table(record: RunRecord) -> Table | None:
@@ -27,27 +32,50 @@ def count_table(record: RunRecord) -> Table | None:
     return Table(("", *map(split_name, names)), rows)
 
 
+def share_table(record: RunRecord) -> Table | None:
+    """Return the share of the pixels that each class has in each split (segmentation)."""
+    pixels = _mapping(record.data, "pixels")
+    classes = list(dict.fromkeys(key for name in pixels for key in _mapping(pixels, name)))
+    totals = {name: sum(_mapping(pixels, name).values()) or 1 for name in pixels}
+    rows = [
+        (key, *(f"{_mapping(pixels, name).get(key, 0) / total:.2%}" for name, total in totals.items()))
+        for key in classes
+    ]
+    return Table(("Share of the pixels", *map(split_name, pixels)), rows) if rows else None
+
+
 def notes_on_data(record: RunRecord) -> dict[str, list[str]]:
     """Return errors, warnings and rules as lists of sentences; only those that hold something."""
-    titles = {"errors": "Errors", "warnings": "Look at these", "rules": "Rules that were applied"}
-    found = {title: _texts(record.data.get(key)) for key, title in titles.items()}
+    data = record.data
+    read = [f"{note}: {counted(num, 'image')}" for note, num in _mapping(data, "notes").items()]
+    found = {
+        "Errors": _texts(data.get("errors")),
+        "Look at these": _texts(data.get("warnings")),
+        "Rules that were applied": _texts(data.get("rules")) + read,
+    }
     return {title: texts for title, texts in found.items() if texts}
 
 
 def quarantine_table(record: RunRecord) -> Table | None:
     """Return the files that were left out, each with its reason."""
-    rows = [
-        (str(item.get("file", "")), str(item.get("reason", "")))
-        for item in record.data.get("quarantined") or ()
-        if isinstance(item, dict)
-    ]
-    return Table(("File", "Reason"), rows, numeric=False) if rows else None
+    items = [item for item in record.data.get("quarantined") or () if isinstance(item, dict)]
+    rows = [(str(item.get("file", "")), str(item.get("reason", ""))) for item in items]
+    return _cut(("File", "Reason"), rows)
+
+
+def twin_table(record: RunRecord) -> Table | None:
+    """Return the groups of files that hold the same picture."""
+    groups = [group for group in record.data.get("duplicates") or () if isinstance(group, list) and group]
+    return _cut(("File", "The same picture as"), [(str(group[0]), plain(group[1:])) for group in groups])
 
 
 def data_facts(record: RunRecord) -> Table | None:
-    """Return the layout, the sizes and the statistics of the data."""
-    keys = ("source", "layout", "task", "sizes", "stats", "fingerprint")
-    return _facts({key: record.data[key] for key in keys if record.data.get(key)})
+    """Return the layout, the most frequent sizes and the statistics of the data."""
+    keys = ("source", "layout", "sizes", "imbalance", "stored", "stats", "fingerprint")
+    found = {key: record.data[key] for key in keys if record.data.get(key)}
+    if isinstance(found.get("sizes"), dict):
+        found["sizes"] = dict(list(found["sizes"].items())[:MOST_SIZES])
+    return _facts(found)
 
 
 def choice_table(record: RunRecord) -> Table | None:
@@ -77,7 +105,7 @@ def recipe_text(record: RunRecord) -> str:
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
     """Return what can be done from here: words and the command line to copy."""
-    run, source = shlex.quote(record.name), record.data.get("source")
+    run, source = shlex.quote(record.name), record.data.get("source") or record.provenance.get("data")
     data = shlex.quote(source) if isinstance(source, str) and source else "path/to/images"
     go_on = [] if record.finished else [("Go on where it stopped", resume_command(record))]
     return [
@@ -87,6 +115,14 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
         ("Train it again from its recipe", f"provenet train {data} --recipe {run}/recipe.yaml"),
         ("Write this page again", f"provenet report {run}"),
     ]
+
+
+def _cut(head: tuple[str, ...], rows: list[tuple[str, str]]) -> Table | None:
+    """Return a table of files, cut where it would make the page heavy; the records hold all of them."""
+    if not rows:
+        return None
+    rest = len(rows) - MOST_FILES
+    return Table(head, rows[:MOST_FILES] + ([(f"and {rest} more", "see data.json")] if rest > 0 else []), numeric=False)
 
 
 def _facts(mapping: dict[str, Any]) -> Table | None:

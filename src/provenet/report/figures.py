@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from provenet.records import RunRecord
+from provenet.records import EpochRow, RunRecord
 from provenet.report.charts import Axes, Line, Point, draw_lines
 from provenet.report.page import Chart, Table
 from provenet.report.verdict import best_baseline, best_row, figure_of, primary_metric, splits_of
@@ -20,6 +20,7 @@ from provenet.report.words import (
     metric_name,
     number,
     plain,
+    rounded,
     split_name,
 )
 
@@ -63,19 +64,19 @@ def _tile_so_far(record: RunRecord, metric: str) -> list[Tile]:
     """Return the best validation figure of a run without a result."""
     best = best_row(record)
     name = f"Best validation {metric_name(metric)} so far"
-    return [Tile(name, number(best.val.get(metric)), "", f"epoch {best.epoch}")] if best else []
+    return [Tile(name, number(best.val.get(metric)), "", f"after {counted(best.epoch, 'epoch')}")] if best else []
 
 
 def _training_tiles(record: RunRecord) -> list[Tile]:
     """Return what training took; of an unfinished run, from its rows."""
     training = (record.result or {}).get("training") or {}
-    took = training.get("seconds", sum(row.seconds or 0.0 for row in record.epochs))
-    num_epochs = training.get("epochs", len(record.epochs))
+    last = record.epochs[-1] if record.epochs else EpochRow(seconds=0.0)
+    took, num_epochs = training.get("seconds", last.seconds), training.get("epochs", last.epoch)
     found = [Tile("Training time", duration(took), "", counted(num_epochs, "epoch"))]
     best = best_row(record)
     if best is not None:
         note = plain(training["stopped"]) if training.get("stopped") else ""
-        found.append(Tile("Best epoch", number(best.epoch), f"step {number(best.step)}", note))
+        found.append(Tile("Best epoch", rounded(best.epoch), f"step {number(best.step)}", note))
     if "parameters" in training:
         flops = f"{compact(training['flops'])} FLOPs an image" if is_number(training.get("flops")) else ""
         found.append(Tile("Parameters", compact(training["parameters"]), "", flops))
@@ -128,7 +129,7 @@ def learning_charts(record: RunRecord) -> list[Chart]:
         Line("clean training", _points((row.epoch, (row.train_clean or {}).get(metric)) for row in record.epochs), 1),
         Line("validation", _points((row.epoch, row.val.get(metric)) for row in record.epochs), 2),
     ]
-    marked = (float(best.epoch), f"best: {number(best.val.get(metric))}, epoch {best.epoch}") if best else None
+    marked = (float(best.epoch), f"best: {number(best.val.get(metric))}, epoch {rounded(best.epoch)}") if best else None
     return [
         *_chart("loss", losses, Axes("Loss by epoch", "epoch", "loss")),
         *_chart("metric", scores, Axes(f"{capital(name)} by epoch", "epoch", name, marked)),

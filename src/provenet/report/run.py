@@ -51,6 +51,8 @@ def run_page(record: RunRecord) -> str:
         left_out=album.left_out,
         gap=verdict.gap_sentence(record),
         counts=facts.count_table(record),
+        shares=facts.share_table(record),
+        twins=facts.twin_table(record),
         data_notes=facts.notes_on_data(record),
         quarantined=facts.quarantine_table(record),
         data_facts=facts.data_facts(record),

@@ -35,8 +35,8 @@ def figure_of(split: dict[str, Any], metric: str) -> Figure:
 def best_row(record: RunRecord) -> EpochRow | None:
     """Return the epoch whose weights were kept; of an unfinished run the best one so far."""
     metric = primary_metric(record)
-    best_epoch = ((record.result or {}).get("training") or {}).get("best_epoch")
-    named = [row for row in record.epochs if row.epoch == best_epoch]
+    best_step = ((record.result or {}).get("training") or {}).get("best_step")
+    named = [row for row in record.epochs if row.step == best_step]
     rated = [(row.val[metric], row) for row in record.epochs if is_number(row.val.get(metric))]
     return named[0] if named else max(rated, key=lambda pair: pair[0] or 0.0)[1] if rated else None
 
@@ -58,7 +58,7 @@ def verdict(record: RunRecord) -> str:
         if best is None:
             return "Nothing has been measured yet."
         reached = number(best.val.get(metric))
-        return f"Best validation {metric_name(metric)} so far: {reached}, in epoch {best.epoch}."
+        return f"Best validation {metric_name(metric)} so far: {reached}, after {counted(best.epoch, 'epoch')}."
     split, scores = next(iter(splits.items()))
     text = f"{split_name(split)} {metric_name(metric)} {figure_of(scores, metric)}"
     if is_number(scores.get("n")):
@@ -89,7 +89,9 @@ def unfinished_sentence(record: RunRecord) -> str:
         return ""
     last = record.epochs[-1] if record.epochs else None
     step = max([row.step for row in record.steps[-1:]] + ([last.step] if last else []), default=0)
-    text = f"This run is not finished: {counted(len(record.epochs), 'epoch')} and {counted(step, 'step')} recorded."
+    text = (
+        f"This run is not finished: {counted(last.epoch if last else 0, 'epoch')} and {counted(step, 'step')} recorded."
+    )
     if record.events:
         event = record.events[-1]
         text += f" Last event: {capital(event.kind)}, {event.text.rstrip('.')}."

@@ -61,14 +61,25 @@ def compact(value: Any) -> str:
     return number(int(value))
 
 
+def rounded(value: Any) -> str:
+    """Return a number in four figures, without zeros that say nothing: epochs may be fractions.
+
+    Example:
+        >>> rounded(30.0), rounded(0.5), rounded(29.7431), rounded(None)
+        ('30', '0.5', '29.74', 'n/a')
+    """
+    return f"{value:.4g}" if is_number(value) else number(value)
+
+
 def counted(num: Any, what: str) -> str:
     """Return a count with its noun.
 
     Example:
-        >>> counted(1, "epoch"), counted(12, "epoch")
-        ('1 epoch', '12 epochs')
+        >>> counted(1, "image"), counted(10_000, "image"), counted(0.5, "epoch")
+        ('1 image', '10,000 images', '0.5 epochs')
     """
-    return f"{number(num)} {what}" if num == 1 else f"{number(num)} {what}s"
+    text = number(num) if isinstance(num, int) else rounded(num)
+    return f"{text} {what}" if num == 1 else f"{text} {what}s"
 
 
 def duration(seconds: Any) -> str:
