@@ -115,14 +115,16 @@ class Log:
 
     Args:
         path: the file; made when absent.
-        keep_bytes: cut the file to this many bytes first (what the checkpoint recorded); None keeps all.
     """
 
-    def __init__(self, path: Path, keep_bytes: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("ab")
-        if keep_bytes is not None:
-            self._file.truncate(keep_bytes)
+
+    def cut(self, length: int) -> None:
+        """Cut the file to `length` bytes: rows behind a checkpoint will be written again."""
+        self._file.flush()
+        self._file.truncate(length)
         self._file.seek(0, os.SEEK_END)
 
     def append(self, row: dict[str, Any]) -> None:

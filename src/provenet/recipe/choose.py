@@ -1,0 +1,245 @@
+"""Automatic choices: from what the data and the machine are to recipe values, each with its reason.
+
+A choice is only made for a key that the user left open; what the user said is known here, so that the other choices
+fit to it. Every rule is a short function that yields `Choice`s; later rules see what earlier ones chose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Task = Literal["classification", "segmentation"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choices rest on.
+
+    Args:
+        task: found from the layout.
+        num_train: training images.
+        num_classes: classes.
+        side: median of the pictures' shorter sides, pixels.
+        long_side: median of the longer sides, pixels.
+        same_size: whether all pictures have one size.
+        grey: whether all pictures are grey.
+        device: "cpu" or "cuda".
+        fast_bf16: whether the device multiplies bfloat16 in hardware.
+        pretrained_net: net block of the run that `pretrained=` names; None when there is none.
+        pretrained_size: its view size.
+    """
+
+    task: Task
+    num_train: int
+    num_classes: int
+    side: int
+    long_side: int
+    same_size: bool
+    grey: bool
+    device: str
+    fast_bf16: bool
+    pretrained_net: Mapping[str, Any] | None = None
+    pretrained_size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One automatic choice: the recipe path, its value and the reason in one clause."""
+
+    key: str
+    value: Any
+    reason: str
+
+
+class Draft:
+    """The choices so far on top of what the user said.
+
+    Args:
+        said: the user's own values by dotted path, from all sources.
+    """
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        self._said = dict(said)
+        self.choices: dict[str, Choice] = {}
+
+    def open(self, key: str) -> bool:
+        """Return whether the user left a key open: neither it, nor its block, nor a part of it was said."""
+        return not any(path == key or key.startswith(path + ".") or path.startswith(key + ".") for path in self._said)
+
+    def get(self, key: str) -> Any:
+        """Return what holds for a key so far, None when nothing was said or chosen."""
+        if key in self._said:
+            return self._said[key]
+        return self.choices[key].value if key in self.choices else None
+
+    def take(self, choice: Choice) -> None:
+        """Take a choice on, unless the user said something about it."""
+        if self.open(choice.key):
+            self.choices[choice.key] = choice
+
+    def name(self, slot: str) -> str | None:
+        """Return the member that fills a slot so far, whether it was said as `slot` or `slot.name`."""
+        value = self.get(f"{slot}.name") or self.get(slot)
+        return str(value["name"] if isinstance(value, Mapping) else value) if value else None
+
+
+def choose(facts: Facts, said: Mapping[str, Any]) -> list[Choice]:
+    """Return the automatic choices for a data set on a machine.
+
+    Args:
+        facts: what is known.
+        said: the user's own values by dotted path.
+
+    Example:
+        >>> facts = Facts("segmentation", 500, 2, 256, 320, False, False, "cpu", False)
+        >>> next(choice.value for choice in choose(facts, {}) if choice.key == "net.name")
+        'unet'
+    """
+    draft = Draft(said)
+    rules = (
+        (_machine, _classification, _common) if facts.task == "classification" else (_machine, _segmentation, _common)
+    )
+    for rule in rules:
+        for choice in rule(facts, draft):
+            draft.take(choice)
+    return list(draft.choices.values())
+
+
+def _machine(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    yield Choice("task", facts.task, "found from the layout")
+    yield Choice("device", facts.device, "the best that torch finds on this machine")
+    if facts.fast_bf16:
+        yield Choice("precision", "bf16", "this machine multiplies bfloat16 in hardware, about twice as fast")
+    else:
+        yield Choice("precision", "fp32", "this machine has no hardware for bfloat16")
+
+
+# --- classification ---------------------------------------------------------------------------------------------
+
+
+def _classification(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    yield from _classification_view(facts, draft)
+    if facts.pretrained_net is not None:
+        yield Choice("net", dict(facts.pretrained_net), "the net of the run that the weights come from")
+    elif draft.get("view.size") and max(draft.get("view.size")) <= 64:
+        yield Choice("net.name", "convnet", "small pictures: the strongest net per second here")
+    else:
+        yield Choice("net.name", "resnet", "pictures above 64 pixels")
+        yield Choice("net.depth", 18, "enough for most data sets; 34 and 50 cost more than they bring on few images")
+    net = draft.choices.get("net")
+    small = draft.name("net") == "convnet" or (net is not None and net.value.get("name") == "convnet")
+    yield from (_convnet_recipe(facts) if small else _resnet_recipe(facts))
+    yield from _classification_augment(facts, draft)
+
+
+def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    if facts.side <= 64:
+        side = max(8, facts.side if facts.same_size else 8 * round(facts.side / 8))
+        reason = "the size of all pictures" if facts.same_size else "the median size, to a multiple of 8"
+    else:
+        most = 128 if facts.device == "cpu" else 224
+        side = min(most, 32 * max(2, facts.side // 32))
+        reason = f"the largest multiple of 32 within the median picture, at most {most} on this device"
+    yield Choice("view.size", (side, side), reason)
+    if not facts.same_size:
+        stretched = facts.long_side / max(facts.side, 1)
+        if stretched <= 2:
+            yield Choice("view.resize", "squash", "keeps the whole picture; the pictures are not very long")
+        else:
+            yield Choice("view.resize", "letterbox", f"the median picture is {stretched:.1f} times as long as wide")
+    size = draft.get("view.size") or (side, side)
+    ratio = facts.long_side / max(facts.side, 1)
+    yield Choice("data.max_side", math.ceil(1.3 * max(size) * ratio), "leaves room for crops at the view's size")
+
+
+def _convnet_recipe(facts: Facts) -> Iterator[Choice]:
+    yield Choice("init.name", "dirac", "lets the signal through plain convolutions from the first step")
+    yield Choice("activation.name", "gelu", "as published with this net")
+    yield Choice("optimizer.name", "sgd", "as published with this net")
+    yield Choice("optimizer.momentum", 0.85, "as published with this net")
+    batch = _batch_size(facts.num_train, 512)
+    yield Choice("batch_size", batch, "as many as keep the number of updates up")
+    yield Choice("optimizer.lr", round(0.75 * batch / 512, 4), "0.75 at 512 images a batch, in proportion")
+    yield Choice("optimizer.weight_decay", 1.3e-3, "as published with this net")
+    yield Choice("loss.label_smoothing", 0.2, "as published with this net")
+    yield Choice("schedule.name", "linear", "as published with this net")
+    yield Choice("schedule.warmup_frac", 0.23, "as published with this net")
+
+
+def _resnet_recipe(facts: Facts) -> Iterator[Choice]:
+    batch = _batch_size(facts.num_train, 128)
+    yield Choice("batch_size", batch, "as many as keep the number of updates up")
+    yield Choice("optimizer.name", "sgd", "the strongest for residual nets from scratch")
+    yield Choice("optimizer.lr", round(0.1 * batch / 128, 4), "0.1 at 128 images a batch, in proportion")
+    yield Choice("optimizer.weight_decay", 5e-4, "usual for data sets of this size")
+    yield Choice("loss.label_smoothing", 0.1, "usual")
+
+
+def _batch_size(num_train: int, most: int) -> int:
+    """Return a power of two that gives at least about 20 updates an epoch, between 16 and `most`."""
+    wanted = max(num_train // 20, 1)
+    return int(min(most, max(16, 2 ** math.floor(math.log2(wanted)))))
+
+
+def _classification_augment(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    size = draft.get("view.size")
+    members: list[dict[str, Any]] = []
+    if facts.grey:
+        flips = "grey pictures are often signs, digits or scans, whose mirror image is another thing: no flip"
+    else:
+        members.append({"name": "flip"})
+        flips = "colour photographs keep their class when mirrored"
+    if max(size) <= 64:
+        members.append({"name": "shift", "max_px": max(1, max(size) // 16)})
+        reason = "small pictures: shifts by a sixteenth"
+    else:
+        members.append({"name": "crop", "area_min": 0.35})
+        members.append({"name": "brightness"})
+        reason = "crops of at least 35 % of the picture, brightness"
+    yield Choice("augment", members, f"{flips}; {reason}")
+
+
+# --- segmentation -----------------------------------------------------------------------------------------------
+
+
+def _segmentation(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    if facts.long_side > 1024:
+        yield Choice("data.max_side", 1024, "the median picture is longer than 1024 pixels; scores stay at full size")
+    side = min(256, 32 * max(1, math.ceil(min(facts.side, 1024) / 32)))
+    yield Choice("view.size", (side, side), "windows of at most 256 pixels: more pictures a batch, more varied")
+    yield Choice("view.resize", "window", "trains on windows at full resolution, evaluates whole pictures")
+    yield Choice("net.name", "unet", "sharp borders need skips")
+    yield Choice("batch_size", 8 if facts.num_train >= 64 else 4, "windows a batch that suit batch norm")
+    yield Choice("optimizer.name", "adamw", "robust for U-Nets without tuning")
+    yield Choice("optimizer.lr", 1e-3, "usual for AdamW from scratch")
+    yield Choice("optimizer.weight_decay", 0.01, "usual for AdamW")
+    yield Choice("loss.name", "ce_dice", "cross-entropy learns fast, Dice counts small classes")
+    members: list[dict[str, Any]] = [
+        {"name": "flip", "axis": "both"},
+        {"name": "rotate"},
+        {"name": "scale"},
+        {"name": "brightness"},
+        {"name": "contrast"},
+        {"name": "noise"},
+    ]
+    yield Choice("augment", members, "microscopy and photographs alike keep their labels under these")
+    yield Choice("clip", 12.0, "keeps rare steep steps of segmentation losses in check")
+
+
+# --- both -------------------------------------------------------------------------------------------------------
+
+
+def _common(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    yield Choice("average.name", "ema", "averaged weights generalise better and smooth the validation curve")
+    if all(draft.open(key) for key in ("epochs", "steps", "minutes")):
+        epochs = _epochs(facts)
+        yield Choice("epochs", epochs, f"about as long as {facts.num_train} images need")
+
+
+def _epochs(facts: Facts) -> int:
+    """Return a number of epochs that falls with the size of the data: many passes over few images."""
+    views = 300_000 if facts.task == "classification" else 15_000
+    return int(min(60, max(8, round(views / max(facts.num_train, 1)))))

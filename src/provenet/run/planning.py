@@ -1,0 +1,152 @@
+"""The plan of a run: choices made, data prepared, rate and length settled by measurement, all written down."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from provenet.core.errors import DataError, Fault, listed
+from provenet.core.files import write_json, write_text
+from provenet.core.log import Reporter
+from provenet.data.dataset import Dataset, prepare
+from provenet.data.index import read_index
+from provenet.data.options import DataOptions
+from provenet.data.survey import Survey, survey
+from provenet.engine.precision import fast_bf16
+from provenet.engine.probe import lr_range
+from provenet.recipe.build import Session, build_session, fit_stats
+from provenet.recipe.choose import Choice, Facts, choose
+from provenet.recipe.load import load as load_recipe
+from provenet.recipe.load import read_yaml
+from provenet.recipe.schema import Recipe, dump_yaml
+from provenet.recipe.tree import Overrides, leaves
+from provenet.run.budget import measure, plan
+from provenet.run.folder import RunFolder
+from provenet.run.model import stats_to_json, store_cache
+from provenet.run.provenance import provenance
+
+if TYPE_CHECKING:
+    from provenet.run.train import Request
+
+
+def make_plan(folder: RunFolder, request: Request, reporter: Reporter) -> Session:
+    """Return the session of a new run; its plan is stored in the folder."""
+    index = read_index(request.data)
+    reporter.note(f"{request.data}: {index.layout}")
+    options = DataOptions(**(request.overrides.get("data") or {}))
+    choices = choose(facts_of(survey(index, options), request.overrides), said_by(request.overrides))
+    recipe = load_recipe(request.overrides, {choice.key: choice.value for choice in choices})
+    dataset = prepare(index, recipe.data, store_cache(folder.path), reporter)
+    stats = fit_stats(recipe, dataset)
+    session = build_session(recipe, dataset, stats)
+    if session.loaded is not None:
+        reporter.note(str(session.loaded))
+    settled = _settle(session, request, reporter)
+    for choice in [*choices, *settled]:
+        reporter.choice(choice.key, choice.value, choice.reason)
+    recipe = _with(recipe, settled)
+    _store(folder, request, recipe, [*choices, *settled], session)
+    return build_session(recipe, dataset, stats) if settled else session
+
+
+def said_by(overrides: Overrides) -> dict[str, Any]:
+    """Return the user's own values by dotted path."""
+    return dict(leaves(overrides.tree))
+
+
+def facts_of(found: Survey, overrides: Overrides) -> Facts:
+    """Return what the automatic choices rest on."""
+    device = str(overrides.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    donor = _donor(overrides.get("pretrained"))
+    if not len(found.sizes):
+        raise DataError(Fault("no sampled picture has a readable header", listed(found.unreadable, 5)))
+    return Facts(
+        task="classification" if found.task == "classification" else "segmentation",
+        num_train=found.num_train,
+        num_classes=len(found.classes),
+        side=int(np.median(found.sizes.min(axis=1))),
+        long_side=int(np.median(found.sizes.max(axis=1))),
+        same_size=found.same_size,
+        grey=found.all_grey,
+        device=device,
+        fast_bf16=device.split(":")[0] in ("cpu", "cuda") and _fast(device),
+        pretrained_net=None if donor is None else donor.net.model_dump(mode="json"),
+        pretrained_size=None if donor is None else donor.view.size,
+    )
+
+
+def _fast(device: str) -> bool:
+    return (not device.startswith("cuda") or torch.cuda.is_available()) and fast_bf16(torch.device(device))
+
+
+def _donor(pretrained: Any) -> Recipe | None:
+    """Return the recipe of the run that weights are taken from, when they are a run's."""
+    if not isinstance(pretrained, str) or not (Path(pretrained) / "recipe.yaml").exists():
+        return None
+    return load_recipe(read_yaml(Path(pretrained) / "recipe.yaml"))
+
+
+def _settle(session: Session, request: Request, reporter: Reporter) -> list[Choice]:
+    """Return the choices that need measurements: the rate, when it was not said, and the length of a timed run."""
+    recipe, settled = session.recipe, []
+    if not request.overrides.sets("optimizer.lr"):
+        settled += _settle_lr(session)
+    if recipe.minutes is not None:
+        left = recipe.minutes * 60 - (time.monotonic() - request.started)
+        pace = measure(session, session.net)
+        found = plan(pace, left, session.job.loader.steps_per_epoch, recipe.minutes)
+        settled.append(Choice("steps", found.steps, found.reason))
+        settled.append(Choice("val_every", found.val_every, "validations take less than a tenth of the time"))
+    return settled
+
+
+def _settle_lr(session: Session) -> list[Choice]:
+    """Return a lower rate when a range test on a copy of the net says that the chosen one is too high."""
+    chosen = session.job.lr
+    found = lr_range(session.job, session.net, session.optimizer_for, chosen / 30, chosen * 10)
+    if found.limit is not None and found.limit < 2 * chosen:
+        lr = float(f"{found.limit / 4:.2g}")
+        reason = f"a range test blew up at {found.limit:.2g}; a quarter of that instead of {chosen:g}"
+        return [Choice("optimizer.lr", lr, reason)]
+    if found.limit is None:
+        reason = f"usual for this net; a range test stayed stable up to {found.lrs[-1]:.2g}"
+    else:
+        reason = f"usual for this net; a range test blew up only at {found.limit:.2g}"
+    return [Choice("optimizer.lr", chosen, reason)]
+
+
+def _with(recipe: Recipe, settled: list[Choice]) -> Recipe:
+    """Return the recipe with what measurements settled; minutes have become steps."""
+    tree = recipe.model_dump(mode="json")
+    for choice in settled:
+        *blocks, leaf = choice.key.split(".")
+        target = tree
+        for block in blocks:
+            target = target[block]
+        target[leaf] = choice.value
+        if leaf == "steps":
+            tree["minutes"] = None
+    return Recipe.model_validate(tree)
+
+
+def _store(folder: RunFolder, request: Request, recipe: Recipe, choices: list[Choice], session: Session) -> None:
+    """Write the plan; provenance comes last and says that it is whole."""
+    text = dump_yaml(recipe)
+    last = {choice.key: choice for choice in choices}
+    rows = [{"key": c.key, "value": c.value, "reason": c.reason, "by": "auto"} for c in last.values()]
+    said = said_by(request.overrides)
+    rows += [{"key": key, "value": value, "reason": "said by the user", "by": "user"} for key, value in said.items()]
+    data = data_record(session.dataset, request.data) | {"stats": stats_to_json(session.stats)}
+    write_text(folder.recipe, text)
+    write_json(folder.choices, rows)
+    write_json(folder.data, data)
+    write_json(folder.provenance, provenance(text, recipe.device, recipe.precision, data))
+
+
+def data_record(dataset: Dataset, source: str) -> dict[str, Any]:
+    """Return the content of `data.json`, statistics apart."""
+    return {"source": source, **dataset.describe()}
