@@ -16,12 +16,18 @@ from provenet.core.spec import Technique, members
 _UNIONS = {
     "init": "Init",
     "inputs": "Inputs",
+    "augment": "Augment",
     "norm": "Norm",
     "activation": "Activation",
     "block": "Block",
     "dropout": "Dropouts",
     "skip": "Skip",
     "upsample": "Upsample",
+    "loss": "Loss",
+    "optimizer": "Optimizer",
+    "schedule": "Schedule",
+    "transfer": "Transfer",
+    "average": "Average",
 }
 
 SLOTS: dict[str, Any]

@@ -107,8 +107,8 @@ def num_channels(images: Iterable[NDArray[Any]]) -> int:
     raise DataError(Fault("there is no training image to see the number of channels from"))
 
 
-class _Inputs(Technique):
-    """Base of the members: `fit` says what is subtracted and divided by, `apply` does it."""
+class InputNormalization(Technique):
+    """Base of the members: `fit` says what is subtracted and divided by, `affine` and `apply` do it."""
 
     def fit(self, images: Iterable[NDArray[Any]], levels: int) -> Stats:
         """Return mean and standard deviation per channel.
@@ -151,7 +151,7 @@ class _Inputs(Technique):
         return images * scale + shift
 
 
-class Raw(_Inputs):
+class Raw(InputNormalization):
     """The values as they are, 0 to 255.
 
     Definition  f(v) = v.
@@ -170,7 +170,7 @@ class Raw(_Inputs):
         return Stats(mean=(0.0,) * channels, std=(1.0,) * channels)
 
 
-class Scale01(_Inputs):
+class Scale01(InputNormalization):
     """The values divided by 255.
 
     Definition  f(v) = v / 255, in 0..1.
@@ -188,7 +188,7 @@ class Scale01(_Inputs):
         return Stats(mean=(0.0,) * channels, std=(255.0,) * channels)
 
 
-class Standardize(_Inputs):
+class Standardize(InputNormalization):
     """Mean 0 and standard deviation 1 per channel, with the statistics of the training split.
 
     Definition  f(v) = (v - mean) / std, both over all pixels of all training images; the same two numbers serve
@@ -206,7 +206,7 @@ class Standardize(_Inputs):
         return measure(images, levels)
 
 
-class Pretrained(_Inputs):
+class Pretrained(InputNormalization):
     """The statistics that a pretrained net was trained with.
 
     Definition  f(v) = (v / 255 - mean) / std with given mean and std.
@@ -255,7 +255,7 @@ class Pretrained(_Inputs):
         )
 
 
-class PerImage(_Inputs):
+class PerImage(InputNormalization):
     """Every image by its own mean and standard deviation.
 
     Definition  f(v) = (v - mean) / std over all pixels and channels of the image itself, so that its colours keep their

@@ -56,8 +56,7 @@ class _InstanceNorm2d(nn.InstanceNorm2d):
     """PyTorch's layer with an error that says what to do."""
 
     def forward(self, images: Tensor) -> Tensor:
-        if self.training:
-            _refuse_lone_values(images, images.shape[-2] * images.shape[-1])
+        _refuse_lone_values(images, images.shape[-2] * images.shape[-1])
         return super().forward(images)
 
 
@@ -164,7 +163,7 @@ class InstanceNorm(Technique):
 
     Definition  mean and var over H W, each image and channel apart; the same in training and evaluation.
     Default and why  eps = 1e-5. The choice of nnU-Net for small batches of large images.
-    Cost  As group norm.
+    Cost  More than group norm on a CPU: PyTorch's layer gives up the channels-last layout.
     Fails when  The mean of a channel carries the answer (brightness, how much of something there is): it is removed;
         and deep down, where few pixels are left.
     """
