@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import replace
 
-from provenet.core.errors import Fault
-from provenet.data.tables import SPLITS, Row, read_list, read_rows, text_of, unknown_split
+from provenet.core.errors import Fault, listed
+from provenet.data.tables import SPLITS, Row, headings, read_list, read_rows, text_of, unknown_split
 from provenet.data.tree import Found, Item, Tree, stem
 
 
@@ -19,8 +19,10 @@ def apply_lists(tree: Tree, found: Found) -> None:
     """
     lists = sorted(name for name in tree.others if name.startswith("splits/") and name.endswith(".txt"))
     if "split.csv" in tree.others:
-        rows, faults = read_rows(text_of(tree.read, "split.csv"), "split.csv")
-        named = "split.csv"
+        text, named = text_of(tree.read, "split.csv"), "split.csv"
+        rows, faults = read_rows(text, named)
+        if "split" not in headings(text):
+            faults.append(Fault("no column of splits", text[:60].split("\n")[0], "file,split", "", named))
         if lists:
             faults.append(Fault("split.csv and splits/ both name the splits", "", "", "remove one of the two"))
         faults += gaps(rows)
@@ -55,38 +57,40 @@ def gaps(rows: list[Row]) -> list[Fault]:
     return [Fault("no split", row.file, "train, val, test", remedy, row.where) for row in rows if row.split is None]
 
 
-def _keys(tree: Tree, item: Item) -> set[str]:
+def _keys(tree: Tree, file: str) -> set[str]:
     """Return the names under which a list may know an image: with or without its folder, with or without suffix."""
-    name = item.file.removeprefix(tree.prefix)
+    name = file.removeprefix(tree.prefix)
     inner = name.partition("/")[2] or name
     return {name, stem(name), inner, stem(inner)}
 
 
 def _assign(tree: Tree, found: Found, rows: list[Row], named: str) -> None:
-    """Put each row's split and group into the item that it names."""
-    known: dict[str, list[int]] = defaultdict(list)
-    for i, item in enumerate(found.items):
-        for key in _keys(tree, item):
-            known[key].append(i)
-    given: dict[int, Row] = {}
-    whole = {stem(file.removeprefix(tree.prefix)) for file, _ in found.missing}
+    """Put each row's split and group into the item that it names, and leave out the items that no row names."""
+    known: dict[str, list[Item]] = defaultdict(list)
+    for item in found.items:
+        for key in _keys(tree, item.file):
+            known[key].append(item)
+    told = {key for file, _ in found.missing for key in _keys(tree, file)}
+    given: dict[str, Row] = {}
     for row in rows:
-        places = known.get(row.file, [])
-        if len(places) > 1:
-            files = ", ".join(found.items[i].file for i in places[:3])
-            found.faults.append(Fault("one name for several images", row.file, "", f"write which: {files}", row.where))
-        elif not places:
-            if not any(name == stem(row.file) or name.endswith("/" + stem(row.file)) for name in whole):
-                found.missing.append((row.file, f"named in {row.where}, but there is no such image"))
-        elif places[0] in given:
-            first = given[places[0]].where
-            found.faults.append(Fault("an image that is named twice", row.file, "", f"see {first}", row.where))
-        else:
-            given[places[0]] = row
-    kept = []
-    for i, item in enumerate(found.items):
-        if i in given:
-            kept.append(replace(item, split=given[i].split, group=given[i].group))
-        else:
-            found.ignored[f"not named in {named}"].append(item.file)
-    found.items = kept
+        items = known.get(row.file, [])
+        if len(items) == 1 and items[0].file not in given:
+            given[items[0].file] = row
+        elif items:
+            found.faults.append(_twice(row, items, given))
+        elif row.file not in told:
+            found.missing.append((row.file, f"named in {row.where}, but there is no such image"))
+    found.ignored[f"not named in {named}"] += [item.file for item in found.items if item.file not in given]
+    found.items = [
+        replace(item, split=given[item.file].split, group=given[item.file].group)
+        for item in found.items
+        if item.file in given
+    ]
+
+
+def _twice(row: Row, items: list[Item], given: dict[str, Row]) -> Fault:
+    """Return the fault of a row that fits several images, or one that has a row already."""
+    if len(items) > 1:
+        files = listed((item.file for item in items), 3)
+        return Fault("one name for several images", row.file, "", f"write which: {files}", row.where)
+    return Fault("an image that is named twice", row.file, "", f"see {given[items[0].file].where}", row.where)

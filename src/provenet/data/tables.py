@@ -81,7 +81,7 @@ def read_rows(text: str, where: str) -> tuple[list[Row], list[Fault]]:
         >>> rows[0].split, str(faults[0])
         ('val', "split.csv:3: unknown split; got tets. Allowed: train, val, test. To do: did you mean 'test'?.")
     """
-    lines = _lines(text)
+    lines = _lines(text, where)
     columns = _columns(next(lines, []))
     if "file" not in columns:
         return [], [Fault("no column names the files", text[:60].split("\n")[0], "/".join(COLUMNS["file"]), "", where)]
@@ -124,11 +124,16 @@ def unknown_split(split: str, where: str) -> Fault:
     return Fault("unknown split", split, "train, val, test", near(split.lower(), ["train", "val", "test"]), where)
 
 
-def _lines(text: str) -> Iterator[list[str]]:
-    """Return the cells of each line; the separator is the first of comma, semicolon and tab in the headings."""
+def _lines(text: str, where: str = "") -> Iterator[list[str]]:
+    """Yield the cells of each line; the separator is the first of comma, semicolon and tab in the headings."""
     head = text.split("\n", 1)[0]
     separator = next((mark for mark in ",;\t" if mark in head), ",")
-    return csv.reader(io.StringIO(text), delimiter=separator)
+    try:
+        yield from csv.reader(io.StringIO(text), delimiter=separator)
+    except csv.Error as error:
+        raise DataError(
+            Fault("not a table of comma-separated values", str(error), "", "check its quotes", where)
+        ) from error
 
 
 def _columns(cells: list[str]) -> dict[str, int]:
