@@ -136,3 +136,12 @@ def test_class_255_counts_where_there_are_more_classes(loss):
     logits = torch.zeros(2, 300, requires_grad=True)
     loss.compute(logits, torch.tensor([VOID, 3])).backward()
     assert logits.grad is not None and logits.grad[0, VOID] < 0
+
+
+@pytest.mark.parametrize("loss", [*ALL, Focal(gamma=0.5), CrossEntropy(label_smoothing=0.1)], ids=str)
+@pytest.mark.parametrize("right", [True, False])
+def test_very_sure_answers_have_finite_gradients(loss, right):
+    logits = torch.tensor([[200.0, -200.0], [-200.0, 200.0]], requires_grad=True)
+    value = loss.compute(logits, torch.tensor([0, 1] if right else [1, 0]))
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(logits.grad).all()

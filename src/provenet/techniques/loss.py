@@ -1,6 +1,6 @@
 """Losses: how far logits are from targets. Void targets are left out; half-precision logits count in float32."""
 
-# N batch, H W pixels, K classes, M rows: samples or pixels
+# N batch, H W pixels, K classes
 
 from __future__ import annotations
 
@@ -15,50 +15,49 @@ from provenet.core.batch import VOID
 from provenet.core.spec import Source, Technique
 
 
-def known_targets(targets: Tensor, num_classes: int) -> Tensor:
-    """Return which class indices count; `VOID` means unknown only while K leaves that value free.
-
-    Example:
-        >>> known_targets(torch.tensor([1, 255]), 2), known_targets(torch.tensor([1, 255]), 1000)
-        (tensor([ True, False]), tensor([True, True]))
-    """
-    return targets != VOID if num_classes <= VOID else torch.ones_like(targets, dtype=torch.bool)
-
-
 def at_least_float32(logits: Tensor) -> Tensor:
     """Return logits in float32, or as they are when they are more exact."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def rows(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Return logits and targets with one row a sample or pixel.
+def target_probs(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return targets as class probabilities in the shape and type of the logits.
 
     Args:
         logits: N K or N K H W.
         targets: class indices N or N H W, or class probabilities N K.
 
     Returns:
-        logits (M, K), float32 (float64 stays), and class probabilities (M, K) of the same type, rows of unknown targets
-        all zero.
+        N K or N K H W; all zero where the target is `VOID`, which is no class unless K is above 255.
+
+    Example:
+        >>> target_probs(torch.zeros(2, 3), torch.tensor([1, 255]))
+        tensor([[0., 1., 0.],
+                [0., 0., 0.]])
     """
-    num_classes = logits.shape[1]
-    logits = at_least_float32(logits).movedim(1, -1).reshape(-1, num_classes)
     if targets.is_floating_point():
-        return logits, targets.to(logits)
-    targets = targets.reshape(-1)
-    known = known_targets(targets, num_classes)
-    return logits, F.one_hot(targets.where(known, 0), num_classes).to(logits) * known[:, None]
+        return targets.to(logits)
+    classes = torch.arange(logits.shape[1], device=targets.device).view(-1, *[1] * (targets.ndim - 1))
+    return (targets.unsqueeze(1) == classes).to(logits)
+
+
+def along_classes(class_weights: Tensor, logits: Tensor) -> Tensor:
+    """Return class weights (K,) in a shape that multiplies logits N K ..."""
+    return class_weights.view(-1, *[1] * (logits.ndim - 2))
 
 
 def weighted_mean(losses: Tensor, probs: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Return summed losses over the summed weight of the target classes, and 0 when nothing is known.
+    """Return the weighted sum of losses over the summed weight of the target classes, and 0 when nothing is known.
 
     Args:
-        losses: of any shape, already weighted.
-        probs: target probabilities (M, K).
+        losses: of each class, N K ...
+        probs: target probabilities, N K ...
         class_weights: weight of each class (K,), or None for 1.
     """
-    weight = probs.sum() if class_weights is None else (probs * class_weights).sum()
+    if class_weights is not None:
+        weights = along_classes(class_weights, losses)
+        losses, probs = losses * weights, probs * weights
+    weight = probs.sum()
     return losses.sum() / weight.where(weight > 0, 1.0)
 
 
@@ -80,27 +79,26 @@ def cross_entropy(
         >>> cross_entropy(torch.zeros(2, 4), torch.tensor([3, 255]))
         tensor(1.3863)
     """
+    logits = at_least_float32(logits)
     if not targets.is_floating_point():
-        return _index_cross_entropy(at_least_float32(logits), targets, class_weights, label_smoothing)
-    logits, probs = rows(logits, targets)
-    mass = probs.sum(1, keepdim=True)
-    smooth = probs * (1 - label_smoothing) + mass * (label_smoothing / logits.shape[1])
-    losses = -smooth * logits.log_softmax(1)
-    return weighted_mean(losses if class_weights is None else losses * class_weights, probs, class_weights)
+        return _index_cross_entropy(logits, targets, class_weights, label_smoothing)
+    probs = target_probs(logits, targets)
+    smooth = probs * (1 - label_smoothing) + probs.sum(1, keepdim=True) * (label_smoothing / logits.shape[1])
+    return weighted_mean(-smooth * logits.log_softmax(1), probs, class_weights)
 
 
 def _index_cross_entropy(
     logits: Tensor, targets: Tensor, class_weights: Tensor | None, label_smoothing: float
 ) -> Tensor:
-    """Return the cross-entropy for class indices, without a row of probabilities for every pixel."""
-    num_classes = logits.shape[1]
-    ignored = VOID if num_classes <= VOID else -100  # PyTorch's own default, which no class has
-    known = known_targets(targets, num_classes)
-    weights = known if class_weights is None else class_weights[targets.where(known, 0)] * known
+    """Return the cross-entropy for class indices by PyTorch's kernel, which needs no probabilities for every pixel."""
+    # with more than 255 classes VOID is one of them; -100 is PyTorch's own default, which no class has
+    void = VOID if logits.shape[1] <= VOID else -100
+    known = targets != void
+    weight = (known if class_weights is None else class_weights[targets.where(known, 0)] * known).sum()
     total = F.cross_entropy(
-        logits, targets, class_weights, ignore_index=ignored, reduction="sum", label_smoothing=label_smoothing
+        logits, targets, class_weights, ignore_index=void, reduction="sum", label_smoothing=label_smoothing
     )
-    return total / weights.sum().where(weights.sum() > 0, 1)
+    return total / weight.where(weight > 0, 1)
 
 
 def soft_dice(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None) -> Tensor:
@@ -115,15 +113,17 @@ def soft_dice(logits: Tensor, targets: Tensor, class_weights: Tensor | None = No
         >>> soft_dice(torch.tensor([[9.0, -9.0], [-9.0, 9.0]]), torch.tensor([0, 1])).item() < 1e-6
         True
     """
-    logits, probs = rows(logits, targets)
+    logits = at_least_float32(logits)
+    probs = target_probs(logits, targets)
     predicted = logits.softmax(1) * probs.sum(1, keepdim=True)
-    size = predicted.sum(0) + probs.sum(0)
-    dice = 2 * (predicted * probs).sum(0) / size.where(size > 0, 1.0)
-    weights = (probs.sum(0) > 0).to(logits)
-    if class_weights is not None:
-        weights = weights * class_weights
-    total = weights.sum()
-    return ((1 - dice) * weights).sum() / total.where(total > 0, 1.0)
+    pixels = [dim for dim in range(logits.ndim) if dim != 1]
+    true_size = probs.sum(pixels)
+    size = predicted.sum(pixels) + true_size
+    dice = 2 * (predicted * probs).sum(pixels) / size.where(size > 0, 1.0)
+    present = (true_size > 0).to(logits)
+    weights = present if class_weights is None else present * class_weights
+    weight = weights.sum()
+    return ((1 - dice) * weights).sum() / weight.where(weight > 0, 1.0)
 
 
 def focal(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, gamma: float = 2.0) -> Tensor:
@@ -139,10 +139,12 @@ def focal(logits: Tensor, targets: Tensor, class_weights: Tensor | None = None, 
         >>> round(focal(torch.zeros(1, 2), torch.tensor([0])).item(), 4)  # 0.25 ln 2
         0.1733
     """
-    logits, probs = rows(logits, targets)
+    logits = at_least_float32(logits)
+    probs = target_probs(logits, targets)
     log_probs = logits.log_softmax(1)
-    losses = -probs * (1 - log_probs.exp()) ** gamma * log_probs
-    return weighted_mean(losses if class_weights is None else losses * class_weights, probs, class_weights)
+    # where p rounds to 1, the power of 0 would have no finite gradient for gamma below 1
+    missing = (-log_probs.expm1()).clamp(min=torch.finfo(logits.dtype).tiny ** 0.5)
+    return weighted_mean(-probs * missing**gamma * log_probs, probs, class_weights)
 
 
 class Criterion(Technique):
