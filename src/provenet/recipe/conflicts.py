@@ -10,8 +10,8 @@ from provenet.recipe.nets_spec import FCN, Net, Plain, ResNet, Timm, UNet
 from provenet.recipe.schema import Recipe
 from provenet.recipe.tree import BUDGETS
 
-Clash = tuple[str, Fault]
-"""The path of the value that should change, and what is wrong."""
+Clash = tuple[tuple[str, ...], Fault]
+"""The paths of the values that do not go together, the one to change first, and what is wrong."""
 
 
 def conflicts(recipe: Recipe) -> list[Fault]:
@@ -20,10 +20,11 @@ def conflicts(recipe: Recipe) -> list[Fault]:
 
 
 def clashes(recipe: Recipe) -> Iterator[Clash]:
-    """Yield everything in a recipe that does not go together, with the path of the value to change."""
+    """Yield everything in a recipe that does not go together, with the paths of the values."""
     yield from _budget(recipe)
     yield from _net(recipe)
-    yield from _classification(recipe) if recipe.task == "classification" else _segmentation(recipe)
+    if recipe.net.task == recipe.task:
+        yield from _classification(recipe) if recipe.task == "classification" else _segmentation(recipe)
     yield from _weights(recipe)
     yield from _training(recipe)
 
@@ -32,32 +33,40 @@ def _budget(recipe: Recipe) -> Iterator[Clash]:
     given = {name: getattr(recipe, name) for name in BUDGETS if getattr(recipe, name) is not None}
     if len(given) != 1:
         got = " ".join(f"{name}={value}" for name, value in given.items()) or "none"
-        path = list(given)[-1] if given else BUDGETS[0]
-        yield path, Fault("a run has exactly one budget", got, "epochs, steps or minutes", "keep one of them")
+        yield (
+            tuple(given) or BUDGETS,
+            Fault("a run has exactly one budget", got, "epochs, steps or minutes", "keep one of them"),
+        )
 
 
 def _net(recipe: Recipe) -> Iterator[Clash]:
     if recipe.net.task != recipe.task:
         names = [name_of(member) for member in members(Net) if getattr(member, "task", None) == recipe.task]
         what = f"net {recipe.net.name} is for {recipe.net.task}, the task is {recipe.task}"
-        yield "net.name", Fault(what, f"net.name={recipe.net.name}", ", ".join(names), "choose one of these nets")
+        yield (
+            ("net.name", "task"),
+            Fault(what, f"net.name={recipe.net.name}", ", ".join(names), "choose one of these nets"),
+        )
     block = recipe.block.name
     if isinstance(recipe.net, Plain) and recipe.net.depth == 50:
         yield (
-            "net.depth",
+            ("net.depth",),
             Fault("depth 50 is made of bottlenecks, and net plain has none", "50", "", "take depth 44 or 56"),
         )
     elif isinstance(recipe.net, Plain) and block != "plain":
         yield (
-            "block.name",
+            ("block.name", "net"),
             Fault("net plain is made of plain blocks", f"block={block}", "", "take net=resnet for others"),
         )
     if isinstance(recipe.net, ResNet) and recipe.net.depth == 50 and block != "bottleneck":
-        yield "block.name", Fault("depth 50 is made of bottlenecks", f"block={block}", "", "take block=bottleneck")
+        yield (
+            ("block.name", "net"),
+            Fault("depth 50 is made of bottlenecks", f"block={block}", "", "take block=bottleneck"),
+        )
     if recipe.dropout.name == "stochastic_depth" and ("block" not in recipe.net.used() or block == "plain"):
         what = "stochastic depth drops residual branches, and this net has no shortcuts that would be left"
         yield (
-            "dropout.name",
+            ("dropout.name", "net", "block"),
             Fault(what, f"net={recipe.net.name} block={block}", "", "take net=resnet or another dropout"),
         )
 
@@ -65,11 +74,11 @@ def _net(recipe: Recipe) -> Iterator[Clash]:
 def _classification(recipe: Recipe) -> Iterator[Clash]:
     if recipe.view.resize == "window":
         what = "windows show a part of a picture, which need not hold what its class names"
-        yield "view.resize", Fault(what, "view.resize=window", "squash, letterbox, crop", "take view.resize=squash")
+        yield ("view.resize",), Fault(what, "view.resize=window", "squash, letterbox, crop", "take view.resize=squash")
     if recipe.loss.name in ("dice", "ce_dice"):
         what = "this loss compares areas, and a classified image has none"
         yield (
-            "loss.name",
+            ("loss.name",),
             Fault(what, f"loss.name={recipe.loss.name}", "cross_entropy, focal", "take loss=cross_entropy"),
         )
 
@@ -77,10 +86,10 @@ def _classification(recipe: Recipe) -> Iterator[Clash]:
 def _segmentation(recipe: Recipe) -> Iterator[Clash]:
     for name in (member.name for member in recipe.augment if member.name in ("mixup", "cutmix")):
         what = f"{name} mixes the classes of whole images, and segmentation has a class for each pixel"
-        yield f"augment.{name}", Fault(what, f"augment.{name}", "", f"take it out: augment.{name}=none")
+        yield (f"augment.{name}",), Fault(what, f"augment.{name}", "", f"take it out: augment.{name}=none")
     if recipe.imbalance == "sampler":
         what = "the sampler draws images by their class, and segmentation has a class for each pixel"
-        yield "imbalance", Fault(what, "imbalance=sampler", "none, weights", "take imbalance=weights")
+        yield ("imbalance",), Fault(what, "imbalance=sampler", "none, weights", "take imbalance=weights")
 
 
 def _weights(recipe: Recipe) -> Iterator[Clash]:
@@ -88,11 +97,11 @@ def _weights(recipe: Recipe) -> Iterator[Clash]:
     if recipe.pretrained is True and not isinstance(recipe.net, Timm) and encoder is None:
         own = "net.encoder=timm:NAME" if recipe.task == "segmentation" else "net=timm:NAME"
         what = f"nobody has published weights for net {recipe.net.name}"
-        yield "pretrained", Fault(what, "pretrained=true", "", f"take {own}, or pretrained=PATH of a run")
+        yield ("pretrained",), Fault(what, "pretrained=true", "", f"take {own}, or pretrained=PATH of a run")
     if recipe.transfer.name != "none" and recipe.pretrained is False:
         what = "there is nothing to transfer: the net begins with random weights"
         got = f"transfer.name={recipe.transfer.name} pretrained=false"
-        yield "transfer.name", Fault(what, got, "", "set pretrained=true or pretrained=PATH, or transfer=none")
+        yield ("transfer.name",), Fault(what, got, "", "set pretrained=true or pretrained=PATH, or transfer=none")
 
 
 def _training(recipe: Recipe) -> Iterator[Clash]:
@@ -101,7 +110,7 @@ def _training(recipe: Recipe) -> Iterator[Clash]:
         if recipe.patience <= waits:
             what = "the run would stop before the learning rate drops for the first time"
             got = f"patience={recipe.patience} schedule.patience={waits}"
-            yield "patience", Fault(what, got, f"patience above {waits}", "raise patience")
+            yield ("patience", "schedule.patience"), Fault(what, got, f"patience above {waits}", "raise patience")
 
 
 def idle(recipe: Recipe, sets: Callable[[str], bool]) -> Iterator[Clash]:
@@ -117,4 +126,4 @@ def idle(recipe: Recipe, sets: Callable[[str], bool]) -> Iterator[Clash]:
             got = f"{slot}={getattr(recipe, slot).name} net={recipe.net.name}"
             what = f"net {recipe.net.name} has no place for slot {slot}, so this would change nothing"
             remedy = f"leave {slot} out, or take another net"
-            yield slot, Fault(what, got, listed(recipe.net.used()) or "none of these slots", remedy)
+            yield (slot,), Fault(what, got, listed(recipe.net.used()) or "none of these slots", remedy)

@@ -39,7 +39,7 @@ def load(overrides: Overrides, automatic: Mapping[str, Any] | None = None) -> Re
     faults += chosen.faults
     if recipe is not None:
         found = [*clashes(recipe), *idle(recipe, overrides.sets)]
-        faults += [replace(fault, where=overrides.place(path)) for path, fault in found]
+        faults += [replace(fault, where=next(filter(None, map(overrides.place, paths)), "")) for paths, fault in found]
     if faults or recipe is None:
         raise RecipeError(faults)
     return recipe
