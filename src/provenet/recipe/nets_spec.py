@@ -71,8 +71,8 @@ class ResNet(NetSpec):
     depth: Depth = 18
     """Number of weight layers: 18, 34, 50, or 6 n + 2 (20, 32, 44, 56, 110 ...)."""
     stem: Stem = "auto"
-    """First layers: small (3 x 3), large (7 x 7, stride 2, max-pooling), or auto: small for views up to 64 pixels, above
-    that large at depths 18, 34 and 50."""
+    """First layers: small (3 x 3), large (7 x 7, stride 2, max-pooling), or auto: small for views up to 64 pixels, else
+    large at depths 18, 34 and 50."""
 
 
 class Plain(NetSpec):
@@ -90,8 +90,8 @@ class Plain(NetSpec):
     depth: Depth = 20
     """Number of weight layers: 18, 34, or 6 n + 2 (20, 32, 44, 56, 110 ...) but 50."""
     stem: Stem = "auto"
-    """First layers: small (3 x 3), large (7 x 7, stride 2, max-pooling), or auto: small for views up to 64 pixels, above
-    that large at depths 18, 34 and 50."""
+    """First layers: small (3 x 3), large (7 x 7, stride 2, max-pooling), or auto: small for views up to 64 pixels, else
+    large at depths 18, 34 and 50."""
 
 
 class ConvNet(NetSpec):
