@@ -168,7 +168,8 @@ class RunRecord:
     @property
     def classes(self) -> tuple[str, ...]:
         """The class names, in the order of their indices."""
-        return tuple(str(name) for name in (self.result or {}).get("classes") or self.data.get("classes") or ())
+        lists = [part.get("classes") for part in (self.result, self.data) if part]
+        return tuple(str(name) for name in next((names for names in lists if isinstance(names, list)), ()))
 
 
 def _refuse_other_folder(folder: Path) -> None:

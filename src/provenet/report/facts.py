@@ -9,9 +9,9 @@ import yaml
 
 from provenet.records import RunRecord
 from provenet.report.page import Table
+from provenet.report.parts import entries, part, rows
 from provenet.report.verdict import resume_command
-from provenet.report.words import counted, flat, number, plain, split_name
-
+from provenet.report.words import counted, flat, is_number, number, plain, split_name
 
 MOST_FILES = 200
 """Files that one table lists."""
@@ -20,34 +20,33 @@ MOST_SIZES = 12
 
 def count_table(record: RunRecord) -> Table | None:
     """Return how many images each split has, in all and of each class."""
-    splits, counts = _mapping(record.data, "splits"), _mapping(record.data, "counts")
+    splits, counts = part(record.data, "splits"), part(record.data, "counts")
     names = list(dict.fromkeys([*splits, *counts]))
     if not names:
         return None
-    rows: list[tuple[str, ...]] = []
+    lines: list[tuple[str, ...]] = []
     if splits:
-        rows.append(("Images", *(number(_length(splits.get(name))) for name in names)))
-    classes = list(dict.fromkeys(key for name in counts for key in _mapping(counts, name)))
-    rows += [(key, *(number(_mapping(counts, name).get(key, 0)) for name in names)) for key in classes]
-    return Table(("", *map(split_name, names)), rows)
+        lines.append(("Images", *(number(_length(splits.get(name))) for name in names)))
+    classes = list(dict.fromkeys(key for name in counts for key in part(counts, name)))
+    lines += [(key, *(number(part(counts, name).get(key, 0)) for name in names)) for key in classes]
+    return Table(("", *map(split_name, names)), lines)
 
 
 def share_table(record: RunRecord) -> Table | None:
     """Return the share of the pixels that each class has in each split (segmentation)."""
-    pixels = _mapping(record.data, "pixels")
-    classes = list(dict.fromkeys(key for name in pixels for key in _mapping(pixels, name)))
-    totals = {name: sum(_mapping(pixels, name).values()) or 1 for name in pixels}
-    rows = [
-        (key, *(f"{_mapping(pixels, name).get(key, 0) / total:.2%}" for name, total in totals.items()))
-        for key in classes
+    pixels = part(record.data, "pixels")
+    classes = list(dict.fromkeys(key for name in pixels for key in part(pixels, name)))
+    totals = {name: sum(filter(is_number, part(pixels, name).values())) or 1 for name in pixels}
+    lines = [
+        (key, *(_share(part(pixels, name).get(key, 0), total) for name, total in totals.items())) for key in classes
     ]
-    return Table(("Share of the pixels", *map(split_name, pixels)), rows) if rows else None
+    return Table(("Share of the pixels", *map(split_name, pixels)), lines) if lines else None
 
 
 def notes_on_data(record: RunRecord) -> dict[str, list[str]]:
     """Return errors, warnings and rules as lists of sentences; only those that hold something."""
     data = record.data
-    read = [f"{note}: {counted(num, 'image')}" for note, num in _mapping(data, "notes").items()]
+    read = [f"{note}: {counted(num, 'image')}" for note, num in part(data, "notes").items()]
     found = {
         "Errors": _texts(data.get("errors")),
         "Look at these": _texts(data.get("warnings")),
@@ -58,14 +57,13 @@ def notes_on_data(record: RunRecord) -> dict[str, list[str]]:
 
 def quarantine_table(record: RunRecord) -> Table | None:
     """Return the files that were left out, each with its reason."""
-    items = [item for item in record.data.get("quarantined") or () if isinstance(item, dict)]
-    rows = [(str(item.get("file", "")), str(item.get("reason", ""))) for item in items]
-    return _cut(("File", "Reason"), rows)
+    files = [(str(item.get("file", "")), str(item.get("reason", ""))) for item in rows(record.data, "quarantined")]
+    return _cut(("File", "Reason"), files)
 
 
 def twin_table(record: RunRecord) -> Table | None:
     """Return the groups of files that hold the same picture."""
-    groups = [group for group in record.data.get("duplicates") or () if isinstance(group, list) and group]
+    groups = [group for group in entries(record.data, "duplicates") if isinstance(group, list) and group]
     return _cut(("File", "The same picture as"), [(str(group[0]), plain(group[1:])) for group in groups])
 
 
@@ -83,14 +81,14 @@ def choice_table(record: RunRecord) -> Table | None:
     by = {"auto": "automatic", "user": "given"}
     order = {name: index for index, name in enumerate(by)}
     choices = sorted((one for one in record.choices if one.by in by), key=lambda one: order[one.by])
-    rows = [(one.key, plain(one.value), by[one.by], one.reason) for one in choices]
-    return Table(("Key", "Value", "By", "Reason"), rows, numeric=False) if rows else None
+    lines = [(one.key, plain(one.value), by[one.by], one.reason) for one in choices]
+    return Table(("Key", "Value", "By", "Reason"), lines, numeric=False) if lines else None
 
 
 def event_table(record: RunRecord) -> Table | None:
     """Return the events in their order."""
-    rows = [(number(event.step), event.kind, event.text) for event in record.events]
-    return Table(("Step", "Event", "What happened"), rows, numeric=False) if rows else None
+    lines = [(number(event.step), event.kind, event.text) for event in record.events]
+    return Table(("Step", "Event", "What happened"), lines, numeric=False) if lines else None
 
 
 def provenance_table(record: RunRecord) -> Table | None:
@@ -117,24 +115,25 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
     ]
 
 
-def _cut(head: tuple[str, ...], rows: list[tuple[str, str]]) -> Table | None:
+def _cut(head: tuple[str, ...], lines: list[tuple[str, str]]) -> Table | None:
     """Return a table of files, cut where it would make the page heavy; the records hold all of them."""
-    if not rows:
+    if not lines:
         return None
-    rest = len(rows) - MOST_FILES
-    return Table(head, rows[:MOST_FILES] + ([(f"and {rest} more", "see data.json")] if rest > 0 else []), numeric=False)
+    rest = len(lines) - MOST_FILES
+    return Table(
+        head, lines[:MOST_FILES] + ([(f"and {rest} more", "see data.json")] if rest > 0 else []), numeric=False
+    )
 
 
 def _facts(mapping: dict[str, Any]) -> Table | None:
     """Return nested records as a table of two columns."""
-    rows: list[tuple[str, ...]] = [(key, text) for key, text in flat(mapping)]
-    return Table(("", ""), rows, numeric=False) if rows else None
+    lines: list[tuple[str, ...]] = [(key, text) for key, text in flat(mapping)]
+    return Table(("", ""), lines, numeric=False) if lines else None
 
 
-def _mapping(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    """Return a mapping inside a record; empty for anything else."""
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}
+def _share(num: Any, total: float) -> str:
+    """Return a count as a share."""
+    return f"{num / total:.2%}" if is_number(num) else number(num)
 
 
 def _texts(value: Any) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from provenet.records import EpochRow, RunRecord
 from provenet.report.charts import Axes, Line, Point, draw_lines
 from provenet.report.page import Chart, Table
+from provenet.report.parts import part, rows
 from provenet.report.verdict import best_baseline, best_row, figure_of, primary_metric, splits_of
 from provenet.report.words import (
     Figure,
@@ -39,9 +40,8 @@ def tiles(record: RunRecord) -> list[Tile]:
     """Return the key figures, the deciding one first."""
     metric, splits = primary_metric(record), splits_of(record)
     found = [_score_tile(record, name, metric) for name in splits] or _tile_so_far(record, metric)
-    gap = (record.result or {}).get("gap") or {}
-    if is_number(Figure.of(gap).value):
-        figure = Figure.of(gap)
+    figure = Figure.of(part(record.result, "gap"))
+    if is_number(figure.value):
         found.append(Tile("Honest gap", figure.text, figure.interval, "clean training minus validation"))
     return found + _training_tiles(record)
 
@@ -69,7 +69,7 @@ def _tile_so_far(record: RunRecord, metric: str) -> list[Tile]:
 
 def _training_tiles(record: RunRecord) -> list[Tile]:
     """Return what training took; of an unfinished run, from its rows."""
-    training = (record.result or {}).get("training") or {}
+    training = part(record.result, "training")
     last = record.epochs[-1] if record.epochs else EpochRow(seconds=0.0)
     took, num_epochs = training.get("seconds", last.seconds), training.get("epochs", last.epoch)
     found = [Tile("Training time", duration(took), "", counted(num_epochs, "epoch"))]
@@ -91,22 +91,22 @@ def metric_table(record: RunRecord) -> Table | None:
     """Return every metric on every split with its interval, the baselines as further columns."""
     splits = splits_of(record)
     shown = next(iter(splits), "")
-    baselines = [row for row in (record.result or {}).get("baselines") or () if row.get("split") == shown]
+    baselines = [row for row in rows(record.result, "baselines") if row.get("split") == shown]
     columns = [*splits.values(), *baselines]
-    metrics = list(dict.fromkeys(name for column in columns for name in column.get("metrics") or ()))
+    metrics = list(dict.fromkeys(name for column in columns for name in part(column, "metrics")))
     if not metrics:
         return None
-    head = ["", *map(_measured, splits), *(f"{split_name(shown)}: {row['name']}" for row in baselines)]
-    rows: list[tuple[str | Figure, ...]] = [
+    head = ["", *map(_measured, splits), *(f"{split_name(shown)}: {row.get('name', 'baseline')}" for row in baselines)]
+    lines: list[tuple[str | Figure, ...]] = [
         (capital(metric_name(metric)), *(_cell(column, metric) for column in columns)) for metric in metrics
     ]
-    rows.append(("Images", *map(_evaluated, columns)))
-    return Table(tuple(head), rows)
+    lines.append(("Images", *map(_evaluated, columns)))
+    return Table(tuple(head), lines)
 
 
 def _cell(column: dict[str, Any], metric: str) -> str | Figure:
     """Return a figure's cell; a dash where it was not taken."""
-    return figure_of(column, metric) if metric in (column.get("metrics") or {}) else "–"
+    return figure_of(column, metric) if metric in part(column, "metrics") else "–"
 
 
 def _evaluated(column: dict[str, Any]) -> str:
@@ -138,9 +138,9 @@ def learning_charts(record: RunRecord) -> list[Chart]:
     ]
 
 
-def _points(rows: Iterable[tuple[float, float | None]]) -> list[Point]:
-    """Return the rows that hold a number."""
-    return [(x, y) for x, y in rows if is_number(y)]
+def _points(pairs: Iterable[tuple[float, float | None]]) -> list[Point]:
+    """Return the pairs that hold numbers."""
+    return [(x, y) for x, y in pairs if is_number(x) and is_number(y)]
 
 
 def _chart(chart_id: str, lines: list[Line], axes: Axes) -> list[Chart]:

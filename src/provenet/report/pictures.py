@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from provenet.records import RunRecord
+from provenet.report.parts import rows
 from provenet.report.words import is_number, number
 
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -87,7 +88,7 @@ def _embedded(data: bytes, alt: str) -> Picture:
 def wrong_examples(record: RunRecord, album: Album) -> list[Example]:
     """Return the images that the net got most wrong, with what it said and how sure it was."""
     examples = []
-    for view in _listed(record, "wrong"):
+    for view in rows(record.views, "wrong"):
         said = f"{view.get('truth', '?')} → {view.get('predicted', '?')}"
         sure = f"{view['probability']:.1%} sure, " if is_number(view.get("probability")) else ""
         pictures = album.take([view.get("file")], [said])
@@ -98,7 +99,7 @@ def wrong_examples(record: RunRecord, album: Album) -> list[Example]:
 def overlays(record: RunRecord, album: Album) -> list[Example]:
     """Return image, truth and prediction of segmented images, side by side."""
     examples = []
-    for view in _listed(record, "overlays"):
+    for view in rows(record.views, "overlays"):
         caption = str(view.get("caption", ""))
         score = f"score {number(float(view['score']))}" if is_number(view.get("score")) else ""
         pictures = album.take([view.get(part) for part in _PARTS], [f"{part} of {caption}" for part in _PARTS])
@@ -108,7 +109,7 @@ def overlays(record: RunRecord, album: Album) -> list[Example]:
 
 def augmented(record: RunRecord, album: Album) -> list[Example]:
     """Return training images as the net sees them, after augmentation."""
-    views = [(str(view.get("caption", "")), view.get("file")) for view in _listed(record, "augmented")]
+    views = [(str(view.get("caption", "")), view.get("file")) for view in rows(record.views, "augmented")]
     examples = [Example(album.take([file], [caption]), "", caption) for caption, file in views]
     return [example for example in examples if example.pictures]
 
@@ -124,8 +125,3 @@ def swatches(record: RunRecord) -> list[Swatch]:
         for name, color in zip(record.classes, colors, strict=False)
         if isinstance(color, list) and len(color) == 3 and all(isinstance(level, int) for level in color)
     ]
-
-
-def _listed(record: RunRecord, kind: str) -> list[dict[str, Any]]:
-    """Return the views of a kind."""
-    return [view for view in record.views.get(kind) or () if isinstance(view, dict)]

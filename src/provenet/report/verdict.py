@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 from provenet.records import EpochRow, RunRecord
+from provenet.report.parts import part, rows
 from provenet.report.words import Figure, capital, counted, is_number, metric_name, number, split_name
 
 
@@ -21,7 +22,7 @@ def primary_metric(record: RunRecord) -> str:
 
 def splits_of(record: RunRecord) -> dict[str, dict[str, Any]]:
     """Return the measured splits of the result by name, the most honest one first."""
-    splits = (record.result or {}).get("splits") or {}
+    splits = part(record.result, "splits")
     order = ("test", "val", "train")
     names = [name for name in order if name in splits] + [name for name in splits if name not in order]
     return {name: splits[name] for name in names if isinstance(splits[name], dict)}
@@ -29,13 +30,13 @@ def splits_of(record: RunRecord) -> dict[str, dict[str, Any]]:
 
 def figure_of(split: dict[str, Any], metric: str) -> Figure:
     """Return one figure of a split."""
-    return Figure.of((split.get("metrics") or {}).get(metric))
+    return Figure.of(part(split, "metrics").get(metric))
 
 
 def best_row(record: RunRecord) -> EpochRow | None:
     """Return the epoch whose weights were kept; of an unfinished run the best one so far."""
     metric = primary_metric(record)
-    best_step = ((record.result or {}).get("training") or {}).get("best_step")
+    best_step = part(record.result, "training").get("best_step")
     named = [row for row in record.epochs if row.step == best_step]
     rated = [(row.val[metric], row) for row in record.epochs if is_number(row.val.get(metric))]
     return named[0] if named else max(rated, key=lambda pair: pair[0] or 0.0)[1] if rated else None
@@ -44,8 +45,8 @@ def best_row(record: RunRecord) -> EpochRow | None:
 def best_baseline(record: RunRecord, split: str) -> tuple[str, Figure] | None:
     """Return the name and the primary figure of the strongest baseline that was measured on a split."""
     metric = primary_metric(record)
-    rows = [row for row in (record.result or {}).get("baselines") or () if row.get("split") == split]
-    rated = [(str(row.get("name")), figure_of(row, metric)) for row in rows]
+    measured = [row for row in rows(record.result, "baselines") if row.get("split") == split]
+    rated = [(str(row.get("name", "the baseline")), figure_of(row, metric)) for row in measured]
     rated = [pair for pair in rated if is_number(pair[1].value)]
     return max(rated, key=lambda pair: pair[1].value) if rated else None
 
@@ -69,7 +70,7 @@ def verdict(record: RunRecord) -> str:
 
 def gap_sentence(record: RunRecord) -> str:
     """Return the honest gap in words; empty where it was not taken."""
-    gap = (record.result or {}).get("gap") or {}
+    gap = part(record.result, "gap")
     figure = Figure.of(gap)
     if not is_number(figure.value):
         return ""
