@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from provenet import nets
 from provenet.core.layers import Layers
 from provenet.techniques.block import PlainBlock
 from provenet.techniques.skip import Add, Concat, MatchedAdd, NoSkip
@@ -74,3 +75,11 @@ def test_matched_add_sees_nothing_but_the_sum() -> None:
     module = MatchedAdd().build(6, 6)
     other = torch.randn(2, 6, 5, 7)
     torch.testing.assert_close(module(DEEP + other, DEEP - other), module(DEEP, DEEP))
+
+
+def test_matched_add_gives_a_unet_the_parameters_of_concat() -> None:
+    concat, add, matched = (
+        num_parameters(nets.unet(2, width=8, skip=skip)) for skip in (Concat(), Add(), MatchedAdd())
+    )
+    assert abs(matched / concat - 1) < 0.02
+    assert add / concat < 0.95

@@ -30,7 +30,7 @@ _EFFICIENT_BACKPROP = Source(
     "http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf",
     "section 4.3",
 )
-_BLOCK = 1 << 20
+_BLOCK = 1 << 16  # pixels summed at once: whole numbers below 2^48, which float64 keeps exactly
 
 
 class Stats(Spec):
@@ -62,26 +62,29 @@ def measure(images: Iterable[NDArray[Any]], levels: int) -> Stats:
         >>> measure([np.array([[[0], [255]]], dtype=np.uint8)], 255)
         Stats(mean=(127.5,), std=(127.5,))
     """
-    count, channels, sums = 0, 0, np.zeros((2, 1), dtype=object)
+    count, channels = 0, 0
+    totals: list[int] = []
     for image in images:
         channels = channels or image.shape[-1]
         _check(image, channels)
+        totals = totals or [0] * 2 * channels
         pixels = image.reshape(-1, channels)
         count += len(pixels)
         for start in range(0, len(pixels), _BLOCK):
-            sums = sums + _sums(pixels[start : start + _BLOCK])
+            sums = _sums(pixels[start : start + _BLOCK])
+            totals = [total + new for total, new in zip(totals, sums, strict=True)]
     if count == 0:
         raise DataError(Fault("there is no training image to take mean and standard deviation from"))
     scale = 255 / levels
-    means = [scale * (total / count) for total in sums[0]]
-    stds = [scale * (math.sqrt(count * square - total**2) / count) for total, square in sums.T]
-    return Stats(mean=tuple(means), std=tuple(std or 1.0 for std in stds))
+    sums, squares = totals[:channels], totals[channels:]
+    stds = [math.sqrt(count * square - total**2) / count for total, square in zip(sums, squares, strict=True)]
+    return Stats(mean=tuple(scale * (total / count) for total in sums), std=tuple(scale * std or 1.0 for std in stds))
 
 
-def _sums(pixels: NDArray[Any]) -> NDArray[np.object_]:
-    """Return the sums of values and of their squares, 2 C, as Python's whole numbers, which do not overflow."""
-    wide = pixels.astype(np.uint32)
-    return np.stack([wide.sum(axis=0, dtype=np.uint64), (wide * wide).sum(axis=0, dtype=np.uint64)]).astype(object)
+def _sums(pixels: NDArray[Any]) -> list[int]:
+    """Return the sums of C channels' values, then of their squares, as Python's whole numbers: they never overflow."""
+    planes = np.ascontiguousarray(pixels.T, dtype=np.float64)
+    return [int(value) for value in (*planes.sum(axis=1), *np.einsum("cp,cp->c", planes, planes))]
 
 
 def _check(image: NDArray[Any], channels: int) -> None:
