@@ -77,7 +77,7 @@ class Noise(Augmentation):
     """Add Gaussian noise to some pictures.
 
     Definition  v <- v + std * e, e ~ N(0, 1) for each value, in a picture with probability p.
-    Default and why  std 0.1 in units of the normalised input, p = 0.1: nnU-Net's upper strength and its frequency.
+    Default and why  std 0.1 in units of the normalised input, p = 0.1: weak and rare, as in nnU-Net's recipe.
     Cost  a draw for each value of the chosen pictures, on the CPU (the same numbers on every device).
     Fails when  fine texture is the signal and std is near its contrast.
     """

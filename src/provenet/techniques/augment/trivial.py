@@ -26,7 +26,7 @@ STRONGEST = {
     "contrast": 0.9,
     "saturation": 0.9,
 }
-"""The operations with their largest strengths: degrees, slope, share of the side, relative change (paper, table 1)."""
+"""The operations with their largest strengths, RandAugment's: degrees, slope, share of the side, relative change."""
 
 
 class Trivial(Augmentation):
@@ -36,7 +36,7 @@ class Trivial(Augmentation):
         saturation; strength ~ U(-1, 1) times the operation's largest. The paper's operations that are not affine
         (posterize, solarize, equalize, autocontrast, sharpness) are left out, so that the picture is resampled once.
         On pictures of one channel, saturation does nothing.
-    Default and why  strength = 1: 30 degrees, shear 0.3, shift 10/32, colour 0.9, the paper's ranges: nothing to tune.
+    Default and why  strength = 1: 30 degrees, shear 0.3, shift 10/32, colour 0.9, as RandAugment: nothing to tune.
     Cost  none: part of the one warp and the one colour map.
     Fails when  one of the operations changes the label; training is short, or the pictures are few and uniform.
     """
