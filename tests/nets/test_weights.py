@@ -94,6 +94,14 @@ def test_a_common_prefix_is_found(strip, add):
     assert "prefix" in report.note
 
 
+def test_a_timm_classifier_fits_the_encoder_made_of_it():
+    classifier = nets.timm_classifier("test_convnext", 5)
+    segmenter = nets.unet(2, encoder="timm:test_convnext")
+    report = fill_(segmenter, classifier.state_dict())
+    assert report.loaded == [name for name in segmenter.state_dict() if name.startswith("encoder.")]
+    assert all(name.startswith("body.head.") for name in report.unexpected)
+
+
 def test_what_is_left_over_on_either_side_is_named(net):
     tensors = {**net.state_dict(), "extra.weight": torch.zeros(3)}
     del tensors["head.bias"]

@@ -43,7 +43,7 @@ class TimmClassifier(Net):
         self.num_classes = num_classes
         self.pretrained = pretrained
         self._made_of = (name, {"num_classes": num_classes, "in_chans": in_channels})
-        self.body = _create(name, pretrained, num_classes=num_classes, in_chans=in_channels)
+        self.body: Any = _create(name, pretrained, num_classes=num_classes, in_chans=in_channels)
         self.size: tuple[int, int] | None = _fixed_size(self.body)
 
     @property
@@ -83,7 +83,7 @@ class TimmEncoder(nn.Module):
         super().__init__()
         self.pretrained = pretrained
         self._made_of = (name, {"features_only": True, "in_chans": in_channels})
-        self.body = _create(name, pretrained, features_only=True, in_chans=in_channels)
+        self.body: Any = _create(name, pretrained, features_only=True, in_chans=in_channels)
         self.channels: list[int] = self.body.feature_info.channels()  # type: ignore[union-attr, operator]
         self.reductions: list[int] = self.body.feature_info.reduction()  # type: ignore[union-attr, operator]
         _check_pyramid(self, name, in_channels)
@@ -115,6 +115,7 @@ def timm_classifier(name: str, num_classes: int, in_channels: int = 3, pretraine
 def _create(name: str, pretrained: bool, **options: Any) -> nn.Module:
     """Make a timm network, or say why it cannot be had."""
     import timm
+    from huggingface_hub import constants
 
     _check_name(name)
     if not pretrained:
@@ -122,11 +123,12 @@ def _create(name: str, pretrained: bool, **options: Any) -> nn.Module:
     if not timm.is_model_pretrained(name):
         remedy = "give pretrained=false, or a name that timm.list_pretrained() shows"
         raise RecipeError(Fault(f"timm has no pretrained weights for '{name}'", remedy=remedy))
-    with _no_long_wait():
+    silence = _silence(constants.ENDPOINT)
+    with _cache_only(bool(silence)):
         try:
             return timm.create_model(name, pretrained=True, **options)
         except OSError as error:  # every failure to reach or read the hub is one (also urllib's and huggingface_hub's)
-            raise RecipeError(_out_of_reach(name, error)) from error
+            raise RecipeError(_out_of_reach(name, silence or _root_of(error))) from error
 
 
 def _check_name(name: str) -> None:
@@ -144,42 +146,46 @@ def _check_name(name: str) -> None:
         raise RecipeError(Fault(f"timm has no weights '{tag}' for {base}", name, listed(tags), remedy))
 
 
-def _out_of_reach(name: str, error: OSError) -> Fault:
-    """Return what to tell when pretrained weights could not be loaded: the root cause and three ways out."""
-    cause: BaseException = error
-    while (deeper := cause.__cause__ or cause.__context__) is not None:
-        cause = deeper
+def _root_of(error: BaseException) -> str:
+    """Return the kind and text of the first error of a chain."""
+    while (deeper := error.__cause__ or error.__context__) is not None:
+        error = deeper
+    return f"{type(error).__name__}: {error}"
+
+
+def _out_of_reach(name: str, cause: str) -> Fault:
+    """Return what to tell when pretrained weights could not be loaded: the cause and three ways out."""
     return Fault(
         f"the pretrained weights of timm:{name} could not be loaded",
-        f"{type(cause).__name__}: {cause}",
+        cause,
         remedy="connect to the network once (the weights stay in the cache), or give pretrained=PATH to a .safetensors "
         "file or a provenet run, or pretrained=false",
     )
 
 
 @contextmanager
-def _no_long_wait() -> Iterator[None]:
-    """With the hub out of reach, answer from the cache at once; by itself the hub's client retries for a minute."""
+def _cache_only(wanted: bool) -> Iterator[None]:
+    """Let the hub's client look into its cache only: without an answer it would retry for a minute, by itself."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = before or not _reachable(constants.ENDPOINT)
+    constants.HF_HUB_OFFLINE = before or wanted
     try:
         yield
     finally:
         constants.HF_HUB_OFFLINE = before
 
 
-def _reachable(url: str) -> bool:
-    """Return whether a server answers; behind a proxy that cannot be told, so it is assumed."""
+def _silence(url: str) -> str:
+    """Return why a server does not answer, or nothing; behind a proxy that cannot be told, so it is tried."""
     if getproxies():
-        return True
+        return ""
     parts = urlsplit(url)
     try:
         socket.create_connection((parts.hostname, parts.port or 443), timeout=_CONNECT_S).close()
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return f"{parts.hostname} does not answer ({error})"
+    return ""
 
 
 def _redrawn(made_of: tuple[str, dict[str, Any]], seed: int) -> Any:

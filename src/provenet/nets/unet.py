@@ -73,7 +73,7 @@ class UNet(Net):
 
     def sections(self) -> list[tuple[str, nn.Module]]:
         levels = [(f"decoder{index + 1}", level) for index, level in enumerate(self.decoder)]
-        return [*self.encoder.sections(), *levels, ("last", self.last)]
+        return [*self.encoder.sections(), *levels, ("decoder_last", self.last)]
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits N K H W of normalised images N C H W."""
@@ -124,7 +124,7 @@ def unet(
         width: channels of its first level; the paper has 64.
         max_width: most channels of any level; the paper has 1024.
         slots: block (plain), norm (batch), activation (ReLU), dropout (none; on the bottleneck's features, as in the
-            paper, or in the blocks), skip (concat), upsample (bilinear).
+            paper, or in the blocks), skip (concat), upsample (bilinear). With a given encoder they fill the decoder.
 
     Returns:
         A net from images N C H W of any size to logits N K H W.

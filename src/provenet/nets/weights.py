@@ -99,16 +99,16 @@ def fill_(net: nn.Module, tensors: Mapping[str, Tensor], origin: str = "the file
     """Fill a net in place from named tensors; see `load_weights`."""
     own = net.state_dict()
     strip, add = _prefixes(tensors, own)
-    source = {add + name[len(strip) :]: name for name in tensors if name.startswith(strip)}
-    used = {source[name] for name in own if name in source}
+    source = {_key(add + name[len(strip) :]): name for name in tensors if name.startswith(strip)}
+    used = {source[_key(name)] for name in own if _key(name) in source}
     report = LoadReport(unexpected=[name for name in tensors if name not in used])
-    notes = [f"The prefix '{strip}' of the file's names was read as '{add}'."] if strip != add else []
+    notes = _renamed(strip, add)
     with torch.no_grad():
         for name, values in own.items():
-            if name not in source:
+            if _key(name) not in source:
                 report.missing.append(name)
                 continue
-            found = tensors[source[name]]
+            found = tensors[source[_key(name)]]
             adapted, note = _adapted(name, found, values.shape)
             if adapted is None:
                 report.mismatched.append((name, tuple(found.shape), tuple(values.shape)))
@@ -152,19 +152,32 @@ def _adapted(name: str, tensor: Tensor, shape: torch.Size) -> tuple[Tensor | Non
 
 def _prefixes(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> tuple[str, str]:
     """Return the prefix to take off the file's names and the one to put on, so that most tensors fit; the shortest."""
+    shapes = {_key(name): tensor.shape for name, tensor in own.items()}
 
     def score(pair: tuple[str, str]) -> tuple[int, int]:
         strip, add = pair
         fits = sum(
             1
             for name, tensor in tensors.items()
-            if name.startswith(strip)
-            and (mine := own.get(add + name[len(strip) :])) is not None
-            and mine.shape == tensor.shape
+            if name.startswith(strip) and shapes.get(_key(add + name[len(strip) :])) == tensor.shape
         )
         return fits, -len(strip) - len(add)
 
     return max(product(_heads(tensors), _heads(own)), key=score)
+
+
+def _key(name: str) -> str:
+    """Return a name as it is compared: timm writes stages.0 in a classifier and stages_0 in the encoder made of it."""
+    return name.replace(".", "_")
+
+
+def _renamed(strip: str, add: str) -> list[str]:
+    """Say in at most one sentence how the file's names were changed."""
+    if strip and add:
+        return [f"The prefix '{strip}' of the file's names was read as '{add}'."]
+    if strip:
+        return [f"The prefix '{strip}' of the file's names was left away."]
+    return [f"The prefix '{add}' was put before the file's names."] if add else []
 
 
 def _heads(names: Iterable[str]) -> list[str]:
