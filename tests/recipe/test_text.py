@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 from provenet.recipe.text import MAX_BYTES, read, scalar, shown, write
 
 plain_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
-keys = plain_text
+keys = plain_text | st.sampled_from(["\u0085", "a\n", " ", "1e-3", "?", "-", "<<"])
 leaves = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(10**18), 10**18),
     st.floats(allow_nan=False, allow_infinity=False),
     plain_text,
+    st.text(st.sampled_from("a \n\r\t\u0085\u2028\ufeff'\""), max_size=4),
     st.sampled_from(
         ["1e-3", "none", "null", "no", "yes", "12", "0x1", "1_000", "1:30", "~", "", " a", "2001-01-01", "="]
     ),

@@ -159,14 +159,15 @@ def shown(value: Any, most: int = 60) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes text that `scalar` would take for something else."""
+    """Quotes text that `scalar` would take for something else, and text that is not one printable line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    style = None if isinstance(scalar(text), str) else '"'
+    plain = isinstance(scalar(text), str) and text.isprintable()  # PyYAML loses some line breaks in other quotes
+    style = None if plain else '"'
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
