@@ -109,8 +109,8 @@ class ConvGroup(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         features = self.first(_halved(self.conv1(features)))
         deeper = self.rest(features)
-        logits: Tensor = self.activation(features + deeper if self.shortcut else deeper)
-        return logits
+        joined: Tensor = self.activation(features + deeper if self.shortcut else deeper)
+        return joined
 
 
 def _halved(features: Tensor) -> Tensor:
