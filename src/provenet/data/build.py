@@ -8,6 +8,7 @@ import shutil
 import socket
 import zipfile
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 from provenet.core.errors import Fault, StorageError
@@ -65,13 +66,13 @@ def build_store(
     settings = Settings(options.max_pixels, options.max_side)
     try:
         work.mkdir(parents=True)
-        draft = Draft(work, index)
         jobs = (read_job(index, item.file, item.mask) for item in index.items)
-        for done, found in enumerate(Pool(settings, num_children).answers(jobs), 1):
-            draft.add(done - 1, found)
-            if done % 50 == 0 or done == len(index.items):
-                reporter.progress("decode", done, len(index.items))
-        draft.finish(options, key, reporter)
+        with closing(Draft(work, index)) as draft, closing(Pool(settings, num_children).answers(jobs)) as answers:
+            for position, found in enumerate(answers):
+                draft.add(position, found)
+                if position % 50 == 49 or position + 1 == len(index.items):
+                    reporter.progress("decode", position + 1, len(index.items))
+            draft.finish(options, key, reporter)
         _publish(work, folder, key)
     except StorageError:
         raise

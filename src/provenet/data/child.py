@@ -104,7 +104,8 @@ def _decoded(job: Job, settings: Settings) -> Answer:
     arrays = [reduced(pixels, settings.max_side, cv2.INTER_AREA)]
     if max(arrays[0].shape[:2]) > MAX_SIDE:
         raise BadFile(f"a side is longer than {MAX_SIDE} pixels (data.max_side reduces it)")
-    facts["std"] = float(arrays[0].std()) / (257 if pixels.dtype == np.uint16 else 1)
+    spread = float(cv2.meanStdDev(arrays[0])[1].max())
+    facts["std"] = spread / 257 if pixels.dtype == np.uint16 else spread
     if job.mask_name is not None:
         mask = _fitting_mask(job, pixels.shape[:2], settings)
         facts |= _mask_facts(mask, job.mask)
@@ -116,7 +117,8 @@ def _decoded(job: Job, settings: Settings) -> Answer:
 
 def _pixel_hash(pixels: Array) -> str:
     """Return a hash of what is seen: a grey picture saved with three equal channels is the same picture."""
-    if pixels.shape[2] == 3 and (pixels[..., :1] == pixels).all():
+    # most pictures in colour show it in their first row
+    if pixels.shape[2] == 3 and (pixels[0, :, :1] == pixels[0]).all() and (pixels[..., :1] == pixels).all():
         pixels = pixels[..., :1]
     digest = hashlib.sha256(f"{pixels.shape}{pixels.dtype}".encode())
     digest.update(np.ascontiguousarray(pixels).data)

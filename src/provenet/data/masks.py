@@ -28,11 +28,13 @@ from provenet.data.options import DataOptions
 Color = tuple[int, int, int]
 Value = int | Color
 
+WHITE = (255, 255, 255)
+
 MAX_CLASSES = 200
 """More distinct grey values than this are not taken for classes: they are grey edges, or instances."""
 MAX_COLORS = 64
 FEW_FRAC = 0.05
-"""Share of the files (and always one file) that may fall out of a rule."""
+"""Share of the files that may fall out of a rule; one always may, where it is not half of them."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +178,10 @@ def _stray(mask: MaskCensus, rule: MaskRule) -> str | None:
 def _named(options: DataOptions, masks: Sequence[MaskCensus]) -> MaskRule:
     """Return the rule that `data.classes` and `data.void` spell out."""
     classes = tuple(dict.fromkeys(options.classes.values()))
-    ids: dict[Value, int] = {255: VOID}
-    ids |= {parse_value(text): VOID for text in options.void}
+    ids: dict[Value, int] = {parse_value(text): VOID for text in options.void}
     ids |= {parse_value(text): classes.index(name) for text, name in options.classes.items()}
+    if WHITE not in ids:
+        ids.setdefault(255, VOID)
     named = ", ".join(f"{text} = {name}" for text, name in options.classes.items())
     return _rule(f"mask values as data.classes names them: {named}", classes, ids, masks)
 
@@ -223,8 +226,7 @@ def _found(masks: Sequence[MaskCensus]) -> MaskRule:
     candidates = [*_number_rules(kinds, paletted), *_color_rules(masks)]
     lost = [sum(n for held, n in kinds.items() if not held <= rule.ids.keys()) for rule in candidates]
     few = max(1, int(FEW_FRAC * len(masks)))
-    # one mask is not "few" when it is all there is
-    if not lost or min(lost) > few or min(lost) >= kinds.total():
+    if not lost or min(lost) > few or 2 * min(lost) >= kinds.total():
         raise _ambiguous(masks)
     best = candidates[lost.index(min(lost))]
     return _rule(best.sentence, best.classes, dict(best.ids), masks)

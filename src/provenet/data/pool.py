@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -98,7 +98,7 @@ class Pool:
         self.settings, self.num_children, self.command = settings, num_children, command
         self._idle: queue.SimpleQueue[Child] = queue.SimpleQueue()
 
-    def answers(self, jobs: Iterable[Job | Answer]) -> Iterator[Answer]:
+    def answers(self, jobs: Iterable[Job | Answer]) -> Generator[Answer, None, None]:
         """Yield one answer a job, in order; a job that is an answer already (it could not be read) passes through."""
         if self.num_children == 0:
             yield from (job if isinstance(job, Answer) else answer(job, self.settings) for job in jobs)

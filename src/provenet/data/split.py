@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
+from scipy.stats import rankdata
 
 from provenet.core.errors import DataError, Fault, listed
 from provenet.core.rng import numpy_generator
@@ -53,9 +54,10 @@ def make_splits(samples: Samples, options: DataOptions) -> tuple[dict[str, Ids],
     elif "val" not in splits:
         todo = {"val": options.val_frac}
     units = _units(samples)
-    whole = len(splits["train"])
+    whole = splits["train"]
     for name, frac in todo.items():
-        splits[name] = _drawn(samples, units, splits["train"], round(frac * whole), options.split_seed)
+        least = _common(samples, whole) if frac else whole[:0]
+        splits[name] = _drawn(samples, units, splits["train"], (round(frac * len(whole)), least), options.split_seed)
         splits["train"] = np.setdiff1d(splits["train"], splits[name])
         said.append(
             f"{name}: {len(splits[name]):,} images drawn from train (seed {options.split_seed}, {_alike(samples)})"
@@ -104,33 +106,47 @@ def _units(samples: Samples) -> Ids:
     return connected_components(graph, directed=False)[1][:num].astype(np.int64)
 
 
-def quotas(counts: Ids, total: int, least: int = 0) -> Ids:
+def _common(samples: Samples, pool: Ids) -> Ids:
+    """Return the strata that must stand in every split: the classes with three samples or more."""
+    kinds, counts = np.unique(samples.strata[pool], return_counts=True)
+    return kinds[(counts >= 3) & samples.each]
+
+
+def quotas(counts: Ids, total: int, least: Ids | int = 0) -> Ids:
     """Return how many of each stratum to take: in proportion, by largest remainder, `total` in all.
 
     Args:
         counts: samples of each stratum.
         total: samples to take, at most the sum of `counts`.
-        least: take at least this many of each stratum that has three or more, though it makes the sum larger.
+        least: take at least this many of each stratum, though it makes the sum larger.
 
     Example:
-        >>> quotas(np.array([50, 30, 3]), 8, least=1).tolist()
-        [5, 3, 1]
+        >>> quotas(np.array([50, 30, 3]), 8).tolist(), quotas(np.array([50, 30, 3]), 8, least=1).tolist()
+        ([5, 3, 0], [5, 3, 1])
     """
     shares = counts * (total / max(int(counts.sum()), 1))
     take = np.floor(shares).astype(np.int64)
     rest = total - int(take.sum())
     take[np.argsort(-(shares - take), kind="stable")[:rest]] += 1
-    return np.maximum(take, np.where(counts >= 3, least, 0))
+    return np.maximum(take, least)
 
 
-def _drawn(samples: Samples, units: Ids, pool: Ids, total: int, seed: int) -> Ids:
-    """Return ids drawn from a pool, whole units only, each stratum in proportion."""
+def _drawn(samples: Samples, units: Ids, pool: Ids, amount: tuple[int, Ids], seed: int) -> Ids:
+    """Return ids drawn from a pool, whole units only, each stratum in proportion.
+
+    Args:
+        samples: all samples.
+        units: unit of each sample.
+        pool: ids to draw from.
+        amount: how many in all, and the strata of which at least one is drawn.
+        seed: seed of the draw.
+    """
+    total, common = amount
     strata = _unit_strata(samples, units, pool)
     kinds, counts = np.unique(strata, return_counts=True)
-    least = int(samples.each and total > 0)
     taken = [
         _fill(units[pool[strata == kind]], pool[strata == kind], int(quota), seed)
-        for kind, quota in zip(kinds, quotas(counts, total, least), strict=True)
+        for kind, quota in zip(kinds, quotas(counts, total, np.isin(kinds, common).astype(np.int64)), strict=True)
     ]
     return np.sort(np.concatenate([*taken, pool[:0]]))
 
@@ -147,7 +163,7 @@ def _fill(units: Ids, ids: Ids, quota: int, seed: int) -> Ids:
     One unit always stays behind.
     """
     names, sizes = np.unique(units, return_counts=True)
-    # hashed by the first id of a unit, so that the order does not depend on what else there is
+    # keyed by the first id, so that strata of one size are not drawn alike
     shuffled = numpy_generator(seed, "split", int(ids.min())).permutation(len(names))
     chosen, count = [], 0
     for i in shuffled[: max(len(names) - 1, 0)]:
@@ -177,6 +193,6 @@ def picture_strata(foreground: NDArray[np.float64], areas: Ids) -> Ids:
 
     Equal values share a bucket.
     """
-    share = np.searchsorted(np.quantile(foreground, (0.25, 0.5, 0.75)), foreground)
-    size = np.searchsorted(np.quantile(areas, (1 / 3, 2 / 3)), areas)
+    share = np.floor(4 * (rankdata(foreground) - 0.5) / len(foreground))
+    size = np.floor(3 * (rankdata(areas) - 0.5) / len(areas))
     return (size * 4 + share).astype(np.int64)
