@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from io import BytesIO
 
@@ -60,6 +62,23 @@ def test_too_many_pixels_are_refused_from_the_header():
 def test_the_limit_may_exceed_pillows_own():
     large = png(20_000, 10_000, 1, 0, b"")
     assert probe(large, max_pixels=200_000_000).width == 20_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_picture_that_needs_too_much_memory_is_refused():
+    """In a child of its own, whose memory is bounded to what the interpreter has already taken and 100 MB."""
+    data = encoded(np.zeros((4000, 4000, 4), np.uint8))
+    child = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from provenet.data.decode import BadFile, decode_image\n"
+        "taken = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (taken + 100_000_000,) * 2)\n"
+        "try:\n    decode_image(sys.stdin.buffer.read(), 'x')\n"
+        "except BadFile as bad:\n    print(bad.reason)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", child], input=data, capture_output=True, timeout=60, check=True)
+    assert done.stdout.decode().strip() == "needs more memory than there is"
 
 
 def test_limits_of_pillow_are_put_back():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from provenet.data.codes import Value, check_mask_format, display_palette, to_codes
 from provenet.data.integrity import BadFile
 from provenet.data.modes import Pixels, to_pixels
-from provenet.data.opening import guarded, open_header, open_whole, orientation, upright
+from provenet.data.opening import guarded, open_header, open_whole, orientation, upright, within_memory
 
 __all__ = ["BadFile", "Header", "MaskPicture", "Picture", "decode_image", "decode_mask", "probe"]
 
@@ -112,9 +112,10 @@ def decode_image(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Pictur
     notes: list[str] = []
     with guarded(max_pixels, notes):
         image = open_whole(data, name, max_pixels, notes)
-    turn = orientation(image, data, notes)
-    pixels = upright(to_pixels(image, data, notes), turn)
-    return Picture(_rows(pixels if pixels.ndim == 3 else pixels[..., None]), "; ".join(notes))
+    with within_memory():
+        turn = orientation(image, data, notes)
+        pixels = upright(to_pixels(image, data, notes), turn)
+        return Picture(_rows(pixels if pixels.ndim == 3 else pixels[..., None]), "; ".join(notes))
 
 
 def decode_mask(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> MaskPicture:
@@ -142,9 +143,10 @@ def decode_mask(data: bytes, name: str, max_pixels: int = MAX_PIXELS) -> MaskPic
     with guarded(max_pixels, notes):
         check_mask_format(open_header(data, name, max_pixels), data)
         image = open_whole(data, name, max_pixels, notes)
-    turn = orientation(image, data, notes)
-    codes, values = to_codes(image, data)
-    return MaskPicture(_rows(upright(codes, turn)), values, "; ".join(notes), display_palette(image, values))
+    with within_memory():
+        turn = orientation(image, data, notes)
+        codes, values = to_codes(image, data)
+        return MaskPicture(_rows(upright(codes, turn)), values, "; ".join(notes), display_palette(image, values))
 
 
 def _rows(array: NDArray[Any]) -> NDArray[Any]:

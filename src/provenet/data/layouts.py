@@ -8,7 +8,7 @@ from provenet.core.errors import DataError, Fault, listed, near
 from provenet.data.pairs import find_pairs
 from provenet.data.source import FileSource
 from provenet.data.splits import apply_lists, gaps
-from provenet.data.tables import SPLITS, Row, headings, read_rows, split_folders, text_of
+from provenet.data.tables import SPLITS, Row, given_split, headings, read_rows, split_folders, text_of
 from provenet.data.tree import Found, Item, Tree, suffix
 
 ALLOWED = (
@@ -87,7 +87,7 @@ def find_split_classes(tree: Tree) -> Found | None:
         for name in names:
             label, inside, _ = name.partition("/")
             if top in splits and inside:
-                found.items.append(Item(f"{tree.prefix}{top}/{name}", label, split=splits[top]))
+                found.items.append(Item(f"{tree.prefix}{top}/{name}", label, split=given_split(splits[top], splits)))
             else:
                 found.ignored["not in a class folder of a split"] += tree.full([f"{top}/{name}" if top else name])
     for top, split in splits.items():

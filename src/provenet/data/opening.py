@@ -54,7 +54,7 @@ _TGA_SUFFIXES = (".tga", ".vda", ".icb", ".vst")
 # What decoders raise on files that are damaged or made to damage; anything else is a bug and escapes.
 DECODER_ERRORS = (
     *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
-    *(NotImplementedError, AssertionError, RecursionError, struct.error, zlib.error),
+    *(RuntimeError, AssertionError, struct.error, zlib.error),
 )
 
 
@@ -75,18 +75,25 @@ def guarded(max_pixels: int, notes: list[str]) -> Iterator[None]:
     limits = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = max_pixels, False
     try:
-        with warnings.catch_warnings(record=True) as caught:
+        with within_memory(), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             yield
         notes.extend(dict.fromkeys(_first_line(warning.message) for warning in caught))
     except Image.DecompressionBombError as error:
         raise BadFile(f"too many pixels: more than {max_pixels:,} are refused before decoding") from error
-    except MemoryError as error:
-        raise BadFile("needs more memory than there is") from error
     except DECODER_ERRORS as error:
         raise BadFile(f"cannot be decoded: {_first_line(error)}") from error
     finally:
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limits
+
+
+@contextmanager
+def within_memory() -> Iterator[None]:
+    """Let `BadFile` say that a picture needs more memory than there is."""
+    try:
+        yield
+    except MemoryError as error:
+        raise BadFile("needs more memory than there is") from error
 
 
 def _first_line(message: object) -> str:

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 from provenet.core.errors import Fault, listed
 from provenet.data.splits import apply_lists
-from provenet.data.tables import split_folders
+from provenet.data.tables import given_split, split_folders
 from provenet.data.tree import Found, Item, Tree, stem
 
 IMAGE_FOLDERS = ("images", "imgs")
@@ -29,7 +29,7 @@ def find_pairs(tree: Tree) -> Found | None:
         found = Found(f"images and masks paired by name under {', '.join(f'{top}/' for top in splits)}", "segmentation")
         for top, (part, folders) in parts.items():
             if folders:
-                _pair(part, folders, splits[top], found)
+                _pair(part, folders, given_split(splits[top], splits), found)
             _outside(part, folders, found)
         _outside(tree, tuple(splits), found)
     found.faults += _unusable(found)

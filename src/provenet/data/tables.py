@@ -65,8 +65,13 @@ def split_folders(tops: Iterable[str]) -> dict[str, str]:
         >>> split_folders(["Valid", "cats", "train"])
         {'train': 'train', 'Valid': 'val'}
     """
-    found = {top: SPLITS[top.lower()] for top in tops if top.lower() in SPLITS}
-    return dict(sorted(found.items(), key=lambda pair: (ORDER.index(pair[1]), pair[0])))
+    found = [(SPLITS[top.lower()], top) for top in tops if top.lower() in SPLITS]
+    return {top: split for split, top in sorted(found, key=lambda pair: (ORDER.index(pair[0]), pair[1]))}
+
+
+def given_split(split: str, splits: dict[str, str]) -> str | None:
+    """Return a folder's split; None where train/ stands alone, which leaves all splits to be made."""
+    return None if set(splits.values()) == {"train"} else split
 
 
 def read_rows(text: str, where: str) -> tuple[list[Row], list[Fault]]:
