@@ -37,7 +37,7 @@ class Fault:
         if self.allowed:
             text += f" Allowed: {self.allowed.rstrip('.')}."
         if self.remedy:
-            text += f" To do: {self.remedy.rstrip('.')}."
+            text += f" To do: {self.remedy.rstrip('.')}" + ("" if self.remedy.endswith("?") else ".")
         return text
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Task = Literal["classification", "segmentation"]
+MOST_VALIDATION = 5000
+SMALL_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Facts:
         grey: whether all pictures are grey.
         device: "cpu" or "cuda".
         fast_bf16: whether the device multiplies bfloat16 in hardware.
+        num_undivided: images that a validation split would be drawn from; 0 where the layout gives one.
         pretrained_net: net block of the run that `pretrained=` names; None when there is none.
         pretrained_size: its view size.
     """
@@ -41,6 +44,7 @@ class Facts:
     grey: bool
     device: str
     fast_bf16: bool
+    num_undivided: int = 0
     pretrained_net: Mapping[str, Any] | None = None
     pretrained_size: tuple[int, int] | None = None
 
@@ -66,8 +70,12 @@ class Draft:
         self.choices: dict[str, Choice] = {}
 
     def open(self, key: str) -> bool:
-        """Return whether the user left a key open: neither it, nor its block, nor a part of it was said."""
-        return not any(path == key or key.startswith(path + ".") or path.startswith(key + ".") for path in self._said)
+        """Return whether the user left a key open: it was not said, nor the block that holds it.
+
+        A list of augmentations stays open when only a member of it was said: the two are merged by name.
+        """
+        inner = () if key == "augment" else tuple(path for path in self._said if path.startswith(key + "."))
+        return not inner and not any(path == key or key.startswith(path + ".") for path in self._said)
 
     def get(self, key: str) -> Any:
         """Return what holds for a key so far, None when nothing was said or chosen."""
@@ -79,6 +87,10 @@ class Draft:
         """Take a choice on, unless the user said something about it."""
         if self.open(choice.key):
             self.choices[choice.key] = choice
+
+    def fields(self, slot: str) -> set[str]:
+        """Return the fields of a slot that the user set, its name apart."""
+        return {path.removeprefix(slot + ".") for path in self._said if path.startswith(slot + ".")} - {"name"}
 
     def name(self, slot: str) -> str | None:
         """Return the member that fills a slot so far, whether it was said as `slot` or `slot.name`."""
@@ -124,19 +136,25 @@ def _classification(facts: Facts, draft: Draft) -> Iterator[Choice]:
     yield from _classification_view(facts, draft)
     if facts.pretrained_net is not None:
         yield Choice("net", dict(facts.pretrained_net), "the net of the run that the weights come from")
-    elif draft.get("view.size") and max(draft.get("view.size")) <= 64:
-        yield Choice("net.name", "convnet", "small pictures: the strongest net per second here")
     else:
-        yield Choice("net.name", "resnet", "pictures above 64 pixels")
-        yield Choice("net.depth", 18, "enough for most data sets; 34 and 50 cost more than they bring on few images")
-    net = draft.choices.get("net")
-    small = draft.name("net") == "convnet" or (net is not None and net.value.get("name") == "convnet")
-    yield from (_convnet_recipe(facts) if small else _resnet_recipe(facts))
+        yield _classifier(draft)
+    yield from (_convnet_recipe if draft.name("net") == "convnet" else _resnet_recipe)(facts, draft)
     yield from _classification_augment(facts, draft)
 
 
+def _classifier(draft: Draft) -> Choice:
+    """Return the net: the one that has the fields which the user set, else the one that fits the pictures."""
+    fields = draft.fields("net")
+    if fields:
+        name = "convnet" if fields & {"widths", "convs_per_group"} else "resnet"
+        return Choice("net.name", name, "the net that has the fields you set")
+    if max(draft.get("view.size")) <= SMALL_SIDE:
+        return Choice("net.name", "convnet", f"pictures of at most {SMALL_SIDE} pixels: the strongest net per second")
+    return Choice("net.name", "resnet", f"pictures above {SMALL_SIDE} pixels")
+
+
 def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
-    if facts.side <= 64:
+    if facts.side <= SMALL_SIDE:
         side = max(8, facts.side if facts.same_size else 8 * round(facts.side / 8))
         reason = "the size of all pictures" if facts.same_size else "the median size, to a multiple of 8"
     else:
@@ -151,31 +169,32 @@ def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
         else:
             yield Choice("view.resize", "letterbox", f"the median picture is {stretched:.1f} times as long as wide")
     size = draft.get("view.size") or (side, side)
-    ratio = facts.long_side / max(facts.side, 1)
-    yield Choice("data.max_side", math.ceil(1.3 * max(size) * ratio), "leaves room for crops at the view's size")
+    most = math.ceil(1.3 * max(size) * facts.long_side / max(facts.side, 1))
+    if not (facts.same_size and facts.long_side <= most):
+        yield Choice("data.max_side", most, "leaves room for crops at the view's size")
 
 
-def _convnet_recipe(facts: Facts) -> Iterator[Choice]:
-    yield Choice("init.name", "dirac", "lets the signal through plain convolutions from the first step")
-    yield Choice("activation.name", "gelu", "as published with this net")
-    yield Choice("optimizer.name", "sgd", "as published with this net")
-    yield Choice("optimizer.momentum", 0.85, "as published with this net")
+def _convnet_recipe(facts: Facts, draft: Draft) -> Iterator[Choice]:
     batch = _batch_size(facts.num_train, 512)
     yield Choice("batch_size", batch, "as many as keep the number of updates up")
-    yield Choice("optimizer.lr", round(0.75 * batch / 512, 4), "0.75 at 512 images a batch, in proportion")
-    yield Choice("optimizer.weight_decay", 1.3e-3, "as published with this net")
     yield Choice("loss.label_smoothing", 0.2, "as published with this net")
     yield Choice("schedule.name", "linear", "as published with this net")
     yield Choice("schedule.warmup_frac", 0.23, "as published with this net")
+    yield Choice("optimizer.name", "sgd", "as published with this net")
+    if draft.name("optimizer") == "sgd":
+        yield Choice("optimizer.momentum", 0.85, "as published with this net")
+        yield Choice("optimizer.lr", round(0.75 * batch / 512, 4), "0.75 at 512 images a batch, in proportion")
+        yield Choice("optimizer.weight_decay", 1.3e-3, "as published with this net")
 
 
-def _resnet_recipe(facts: Facts) -> Iterator[Choice]:
+def _resnet_recipe(facts: Facts, draft: Draft) -> Iterator[Choice]:
     batch = _batch_size(facts.num_train, 128)
     yield Choice("batch_size", batch, "as many as keep the number of updates up")
-    yield Choice("optimizer.name", "sgd", "the strongest for residual nets from scratch")
-    yield Choice("optimizer.lr", round(0.1 * batch / 128, 4), "0.1 at 128 images a batch, in proportion")
-    yield Choice("optimizer.weight_decay", 5e-4, "usual for data sets of this size")
     yield Choice("loss.label_smoothing", 0.1, "usual")
+    yield Choice("optimizer.name", "sgd", "the strongest for residual nets from scratch")
+    if draft.name("optimizer") == "sgd":
+        yield Choice("optimizer.lr", round(0.1 * batch / 128, 4), "0.1 at 128 images a batch, in proportion")
+        yield Choice("optimizer.weight_decay", 5e-4, "usual for data sets of this size")
 
 
 def _batch_size(num_train: int, most: int) -> int:
@@ -192,11 +211,11 @@ def _classification_augment(facts: Facts, draft: Draft) -> Iterator[Choice]:
     else:
         members.append({"name": "flip"})
         flips = "colour photographs keep their class when mirrored"
-    if max(size) <= 64:
+    if max(size) <= SMALL_SIDE:
         members.append({"name": "shift", "max_px": max(1, max(size) // 16)})
         reason = "small pictures: shifts by a sixteenth"
     else:
-        members.append({"name": "crop", "area_min": 0.35})
+        members.append({"name": "crop", "min_area_frac": 0.35})
         members.append({"name": "brightness"})
         reason = "crops of at least 35 % of the picture, brightness"
     yield Choice("augment", members, f"{flips}; {reason}")
@@ -214,9 +233,9 @@ def _segmentation(facts: Facts, draft: Draft) -> Iterator[Choice]:
     yield Choice("net.name", "unet", "sharp borders need skips")
     yield Choice("batch_size", 8 if facts.num_train >= 64 else 4, "windows a batch that suit batch norm")
     yield Choice("optimizer.name", "adamw", "robust for U-Nets without tuning")
-    yield Choice("optimizer.lr", 1e-3, "usual for AdamW from scratch")
-    yield Choice("optimizer.weight_decay", 0.01, "usual for AdamW")
-    yield Choice("loss.name", "ce_dice", "cross-entropy learns fast, Dice counts small classes")
+    if draft.name("optimizer") == "adamw":
+        yield Choice("optimizer.lr", 1e-3, "usual for AdamW from scratch")
+        yield Choice("optimizer.weight_decay", 0.01, "usual for AdamW")
     members: list[dict[str, Any]] = [
         {"name": "flip", "axis": "both"},
         {"name": "rotate"},
@@ -233,6 +252,9 @@ def _segmentation(facts: Facts, draft: Draft) -> Iterator[Choice]:
 
 
 def _common(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    if facts.num_undivided * 0.15 > MOST_VALIDATION:
+        share = round(MOST_VALIDATION / facts.num_undivided, 4)
+        yield Choice("data.val_frac", share, f"{MOST_VALIDATION:,} images tell scores apart well enough")
     yield Choice("average.name", "ema", "averaged weights generalise better and smooth the validation curve")
     if all(draft.open(key) for key in ("epochs", "steps", "minutes")):
         epochs = _epochs(facts)

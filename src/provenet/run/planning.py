@@ -46,10 +46,11 @@ def make_plan(folder: RunFolder, request: Request, reporter: Reporter) -> Sessio
     if session.loaded is not None:
         reporter.note(str(session.loaded))
     settled = _settle(session, request, reporter)
-    for choice in [*choices, *settled]:
+    choices = list({choice.key: choice for choice in [*choices, *settled]}.values())
+    for choice in choices:
         reporter.choice(choice.key, choice.value, choice.reason)
     recipe = _with(recipe, settled)
-    _store(folder, request, recipe, [*choices, *settled], session)
+    _store(folder, request, recipe, choices, session)
     return build_session(recipe, dataset, stats) if settled else session
 
 
@@ -68,6 +69,7 @@ def facts_of(found: Survey, overrides: Overrides) -> Facts:
         task="classification" if found.task == "classification" else "segmentation",
         num_train=found.num_train,
         num_classes=len(found.classes),
+        num_undivided=_undivided(found),
         side=int(np.median(found.sizes.min(axis=1))),
         long_side=int(np.median(found.sizes.max(axis=1))),
         same_size=found.same_size,
@@ -77,6 +79,12 @@ def facts_of(found: Survey, overrides: Overrides) -> Facts:
         pretrained_net=None if donor is None else donor.net.model_dump(mode="json"),
         pretrained_size=None if donor is None else donor.view.size,
     )
+
+
+def _undivided(found: Survey) -> int:
+    """Return the images that a validation split would be drawn from; 0 where the layout gives one."""
+    sizes = {split: sum(counts.values()) for split, counts in found.counts.items()}
+    return 0 if "val" in sizes else sizes.get("train", 0) + sizes.get("", 0)
 
 
 def _fast(device: str) -> bool:
@@ -136,8 +144,7 @@ def _with(recipe: Recipe, settled: list[Choice]) -> Recipe:
 def _store(folder: RunFolder, request: Request, recipe: Recipe, choices: list[Choice], session: Session) -> None:
     """Write the plan; provenance comes last and says that it is whole."""
     text = dump_yaml(recipe)
-    last = {choice.key: choice for choice in choices}
-    rows = [{"key": c.key, "value": c.value, "reason": c.reason, "by": "auto"} for c in last.values()]
+    rows = [{"key": c.key, "value": c.value, "reason": c.reason, "by": "auto"} for c in choices]
     said = said_by(request.overrides)
     rows += [{"key": key, "value": value, "reason": "said by the user", "by": "user"} for key, value in said.items()]
     data = data_record(session.dataset, request.data) | {"stats": stats_to_json(session.stats)}
