@@ -121,7 +121,7 @@ def test_a_stray_value_costs_its_file_only(make_index: MakeIndex, tmp_path: Path
     images = {name: np.zeros((6, 6, 3), np.uint8) for name in masks}
     store = build(make_index(images, masks=masks), tmp_path)
     assert len(store) == 29
-    assert store.quarantined == [("07.png", "its mask holds values that are no class: 37 (1 pixels)")]
+    assert store.quarantined == [("07.png", "its mask holds values that are no class: 37 (1 pixel)")]
     assert store.positions.tolist() == [i for i in range(30) if i != 7]
     assert (store.mask(7) == masks["08.png"] // 255).all()
 

@@ -11,7 +11,7 @@ import pytest
 
 from provenet.core.errors import DataError
 from provenet.core.log import Silent
-from provenet.data.dataset import Dataset, prepare, summary
+from provenet.data.dataset import Dataset, gather, prepare, summary
 from provenet.data.index import Index, read_index
 from provenet.data.options import DataOptions
 
@@ -183,3 +183,23 @@ def test_digits_from_the_beginning(tmp_path: Path) -> None:
         candidates = np.flatnonzero(truth.target == dataset.labels[i])  # type: ignore[index]
         levels = np.round(truth.images[candidates] * 255 / 16).astype(np.uint8)
         assert (levels == dataset.store.image(i)[..., 0]).all((1, 2)).any()
+
+
+def test_other_data_are_gathered_for_scoring(make_index: MakeIndex, pictures: Pictures, tmp_path: Path) -> None:
+    images = pictures(6)
+    index = make_index(images, dict.fromkeys(images, "b"))
+    scored = gather(index, ("c", "b", "a"), DataOptions(), tmp_path, Silent())
+    assert scored.labels is not None
+    assert scored.labels.tolist() == [1] * 6
+    assert scored.splits["test"].tolist() == list(range(6))
+    given = make_index(images, dict.fromkeys(images, "b"), splits={"003.png": "test"})
+    assert gather(given, ("a", "b"), DataOptions(), tmp_path, Silent()).splits["test"].tolist() == [3]
+    with pytest.raises(DataError, match=r"got b\. Allowed: a, c"):
+        gather(index, ("a", "c"), DataOptions(), tmp_path, Silent())
+
+
+def test_nothing_for_validation_is_said(make_index: MakeIndex, pictures: Pictures, tmp_path: Path) -> None:
+    images = pictures(6)
+    dataset = ready(make_index(images, labelled(images)), tmp_path, val_frac=0, test_frac=0)
+    assert any("validation" in text for text in dataset.audit.warnings)
+    assert not any("there is no score" in text for text in dataset.audit.warnings)

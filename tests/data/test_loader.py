@@ -92,7 +92,7 @@ def test_image_and_mask_move_together(masked: Dataset) -> None:
 
 
 def test_windows_find_the_rare_class(masked: Dataset) -> None:
-    """Windows that are placed on a class hold a rare one more often than windows anywhere, and are parts of the mask."""
+    """Windows placed on a class hold a rare one more often than windows anywhere, and are parts of the mask."""
     held = masked.store.arrays["class_pixels"][:, 2] > 0
     ids = np.array([i for i in masked.splits["train"] if held[i]])
     aimed, blind = (Loader(masked, ids, replace_view(frac), 4, seed=0, train=True) for frac in (1.0, 0.0))

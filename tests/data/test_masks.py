@@ -84,7 +84,7 @@ def test_what_is_not_clear_is_refused(values: list[set]) -> None:
 
 
 def test_a_refusal_names_file_value_and_pixels() -> None:
-    with pytest.raises(DataError, match=r"37 \(100 pixels in 1 files, such as 1\.png\)"):
+    with pytest.raises(DataError, match=r"37 \(100 pixels in 1 file, such as 1\.png\)"):
         rule_of({0, 1}, {37})
 
 

@@ -39,7 +39,7 @@ def test_each_class_of_three_stands_in_every_split(labels: list[int], seed: int)
         held = {name: int((np.array(labels)[ids] == label).sum()) for name, ids in splits.items()}
         assert held["train"] >= 1
         if count >= 3:
-            assert min(held.get(name, 0) for name in ("train", "val", "test")) >= 1
+            assert min(held[name] for name in ("train", "val", "test")) >= 1
     again, _ = make_splits(samples(labels), DataOptions(split_seed=seed))
     assert {name: ids.tolist() for name, ids in again.items()} == {name: ids.tolist() for name, ids in splits.items()}
 
@@ -90,13 +90,13 @@ def test_validation_is_taken_from_train_and_the_test_left_alone() -> None:
 
 def test_without_a_test_there_is_none() -> None:
     splits, said = make_splits(samples([0, 1] * 10, ["train"] * 16 + ["val"] * 4), DataOptions())
-    assert set(splits) == {"train", "val"}
-    assert any("no test" in text for text in said)
+    assert {name: len(ids) for name, ids in splits.items()} == {"train": 16, "val": 4, "test": 0}
+    assert any(text.startswith("test: none") for text in said)
 
 
 def test_a_split_of_nothing_is_not_there() -> None:
     splits, _ = make_splits(samples([0, 1] * 10), DataOptions(val_frac=0, test_frac=0))
-    assert set(splits) == {"train"}
+    assert {name: len(ids) for name, ids in splits.items()} == {"train": 20, "val": 0, "test": 0}
 
 
 def test_only_a_test_is_refused() -> None:

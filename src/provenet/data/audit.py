@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenet.core.errors import DataError, Fault, listed
+from provenet.data.masks import counted
 from provenet.data.options import DataOptions
 from provenet.data.split import SPLITS
 from provenet.data.store import Store
@@ -96,18 +97,14 @@ def drop_leaks(store: Store, splits: dict[str, Ids], options: DataOptions, audit
         if options.leaks == "drop"
         else "kept, as data.leaks=keep says: scores are too good"
     )
-    audit.errors.append(f"{len(dropped)} pictures stand in a later split too; {done}: {pairs}.")
+    audit.errors.append(f"{counted(len(dropped), 'picture')} of a split found in a later one; {done}: {pairs}.")
     if options.leaks == "keep":
         return splits
     return {name: np.setdiff1d(ids, dropped) for name, ids in splits.items()}
 
 
 def examine(store: Store, classes: Sequence[str], labels: Ids | None, splits: dict[str, Ids], audit: Audit) -> None:
-    """Fill the audit: counts, duplicates, contradictions, flat pictures, sizes.
-
-    Raises:
-        DataError: a class without training images, no images to train on; all faults at once.
-    """
+    """Fill the audit: counts, duplicates, contradictions, flat pictures, sizes."""
     for name, ids in splits.items():
         audit.counts[name], pixels = _counts(store, classes, labels, ids)
         if pixels is not None:
@@ -117,11 +114,14 @@ def examine(store: Store, classes: Sequence[str], labels: Ids | None, splits: di
     flat = used[store.arrays["std"][used] < FLAT_STD]
     audit.flat = [store.files[i] for i in np.sort(flat)]
     if audit.flat:
-        audit.warnings.append(f"{len(audit.flat)} pictures are of nearly one colour: {listed(audit.flat, 6)}.")
+        audit.warnings.append(f"{counted(len(audit.flat), 'picture')} of nearly one colour: {listed(audit.flat, 6)}.")
     shapes = Counter(map(tuple, store.arrays["originals"].tolist()))
     audit.sizes = {f"{w} x {h}": n for (h, w), n in sorted(shapes.items(), key=lambda item: (-item[1], item[0]))[:50]}
     audit.notes = dict(Counter(store.facts["notes"].values()).most_common(50))
-    _examine_classes(classes, labels, splits, audit)
+    for name, counts in audit.counts.items():
+        missing = [label for label, count in counts.items() if count == 0]
+        if missing and name != "train" and len(splits[name]):
+            audit.warnings.append(f"{name} has no image of {listed(missing)}: there is no score for it.")
 
 
 def _counts(
@@ -143,25 +143,31 @@ def _examine_duplicates(store: Store, classes: Sequence[str], labels: Ids | None
     if groups:
         files = listed((" = ".join(names) for names in audit.duplicates), 4)
         extra = sum(len(group) - 1 for group in groups)
-        audit.warnings.append(f"{extra} pictures are exact copies of another one: {files}.")
+        audit.warnings.append(f"{counted(extra, 'duplicate')} of another picture: {files}.")
     truths = store.arrays["mask_hash"] if labels is None else labels[:, None]
     torn = [group for group in groups if len(np.unique(truths[group], axis=0)) > 1]
     if torn:
         what = "masks" if labels is None else "labels"
         named = [" = ".join(_named(store, classes, labels, int(i)) for i in group) for group in torn]
-        audit.errors.append(f"{len(torn)} pictures stand there with different {what}: {listed(named, 6)}.")
+        audit.errors.append(
+            f"{counted(len(torn), 'picture')} there several times with different {what}: {listed(named, 6)}."
+        )
 
 
 def _named(store: Store, classes: Sequence[str], labels: Ids | None, i: int) -> str:
     return store.files[i] if labels is None else f"{store.files[i]} ({classes[labels[i]]})"
 
 
-def _examine_classes(classes: Sequence[str], labels: Ids | None, splits: dict[str, Ids], audit: Audit) -> None:
-    """Refuse what cannot be learnt and say what is out of balance."""
+def demand(task: str, splits: dict[str, Ids], audit: Audit) -> None:
+    """Refuse what cannot be learnt and say what will be hard, from the figures of an audit.
+
+    Raises:
+        DataError: a class without training images, fewer than two images to train on; all faults at once.
+    """
     faults = []
     train = audit.counts["train"]
     empty = [name for name, count in train.items() if count == 0]
-    if empty and labels is not None:
+    if empty and task == "classification":
         remedy = "add images, or remove the class"
         faults.append(
             Fault("classes have no usable training image", listed(empty), "at least 1 each, better 20", remedy)
@@ -172,10 +178,8 @@ def _examine_classes(classes: Sequence[str], labels: Ids | None, splits: dict[st
         faults.append(Fault("too few training images", str(len(splits["train"])), "at least 2", "add images"))
     if faults:
         raise DataError(faults)
-    for name, counts in audit.counts.items():
-        missing = [label for label, count in counts.items() if count == 0]
-        if missing and name != "train":
-            audit.warnings.append(f"{name} has no image of {listed(missing)}: there is no score for it.")
+    if not len(splits["val"]):
+        audit.warnings.append("there are no images for validation: nothing tells when to stop, or which net is best.")
     amounts = audit.pixels.get("train", train)
     smallest, largest = min(amounts, key=amounts.__getitem__), max(amounts, key=amounts.__getitem__)
     if amounts[smallest]:

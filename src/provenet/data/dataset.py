@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from provenet.core.errors import DataError, Fault, listed
 from provenet.core.files import canonical, sha256
 from provenet.core.log import Reporter
-from provenet.data.audit import Audit, drop_leaks, examine
+from provenet.data.audit import Audit, demand, drop_leaks, examine
 from provenet.data.build import open_store
 from provenet.data.index import Index
-from provenet.data.masks import Color, default_palette
+from provenet.data.masks import Color, counted, default_palette
 from provenet.data.options import DataOptions
 from provenet.data.split import Samples, make_splits, picture_strata
 from provenet.data.store import Store
@@ -113,6 +113,7 @@ def prepare(index: Index, options: DataOptions, cache: Path, reporter: Reporter)
     splits, said = make_splits(_samples(index, store, labels), options)
     splits = drop_leaks(store, splits, options, audit)
     examine(store, classes, labels, splits, audit)
+    demand(index.task, splits, audit)
     rules = ([store.rule.sentence] if store.rule else []) + said
     for text in said:
         reporter.note(text)
@@ -121,6 +122,39 @@ def prepare(index: Index, options: DataOptions, cache: Path, reporter: Reporter)
     for text in audit.errors + audit.warnings:
         reporter.warn(text)
     return Dataset(index.task, classes, palette, store, labels, splits, audit, index.layout, options, tuple(rules))
+
+
+def gather(index: Index, classes: tuple[str, ...], options: DataOptions, cache: Path, reporter: Reporter) -> Dataset:
+    """Decode a data set that a trained net is to be scored on: one split, `test`, and nothing asked of the others.
+
+    The split is the given test, where there is one, else everything.
+
+    Args:
+        index: what there is.
+        classes: classes of the net; the data's are matched by name.
+        options: the choices about data.
+        cache: folder of the stores.
+        reporter: hears what was found.
+
+    Raises:
+        DataError: there are classes that the net does not know, or too many bad files.
+    """
+    store = open_store(index, options, cache, reporter)
+    refuse_bad(store, index, options)
+    own = store.rule.classes if store.rule else tuple(sorted({str(item.label) for item in index.items}))
+    strange = [name for name in own if name not in classes]
+    if strange or (store.rule and own != classes):
+        raise DataError(Fault("the data have other classes than the net", listed(own), listed(classes)))
+    items = [index.items[i] for i in store.positions]
+    labels = None if store.rule else np.array([classes.index(str(item.label)) for item in items], np.int64)
+    given = np.array([i for i, item in enumerate(items) if item.split == "test"], np.int64)
+    splits = {"test": given if len(given) else np.arange(len(items))}
+    audit = Audit()
+    examine(store, classes, labels, splits, audit)
+    palette = store.rule.palette if store.rule else tuple(default_palette(len(classes) + 1)[1:])
+    for text in audit.errors + audit.warnings + ([_quarantine_text(store)] if store.quarantined else []):
+        reporter.warn(text)
+    return Dataset(index.task, classes, palette, store, labels, splits, audit, index.layout, options)
 
 
 def refuse_bad(store: Store, index: Index, options: DataOptions) -> None:
@@ -139,7 +173,7 @@ def refuse_bad(store: Store, index: Index, options: DataOptions) -> None:
 
 def _quarantine_text(store: Store) -> str:
     reasons = listed((f"{file} ({reason})" for file, reason in store.quarantined), 6)
-    return f"{len(store.quarantined)} files are left out: {reasons}."
+    return f"{counted(len(store.quarantined), 'file')} left out: {reasons}."
 
 
 def _targets(index: Index, store: Store) -> tuple[tuple[str, ...], tuple[Color, ...], Ids | None]:

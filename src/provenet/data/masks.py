@@ -111,6 +111,16 @@ def parse_value(text: str) -> Value:
     raise RecipeError(Fault("a key of data.classes or data.void is not a mask value", repr(text), allowed))
 
 
+def counted(num: int, what: str) -> str:
+    """Return a number with its noun.
+
+    Example:
+        >>> counted(1, "file"), counted(1200, "pixel")
+        ('1 file', '1,200 pixels')
+    """
+    return f"{num:,} {what}" if num == 1 else f"{num:,} {what}s"
+
+
 def merged(masks: Sequence[MaskCensus]) -> dict[Value, tuple[int, int]]:
     """Return value -> (pixels, files) over all masks, values in order."""
     pixels: Counter[Value] = Counter()
@@ -171,7 +181,7 @@ def _without(mask: MaskCensus, void: set[Value]) -> MaskCensus:
 
 def _stray(mask: MaskCensus, rule: MaskRule) -> str | None:
     """Return what a mask holds that the rule does not know, or None."""
-    strange = [f"{value} ({n:,} pixels)" for value, n in mask.pixels.items() if rule.find(value) is None]
+    strange = [f"{value} ({counted(n, 'pixel')})" for value, n in mask.pixels.items() if rule.find(value) is None]
     return f"its mask holds values that are no class: {listed(strange, 4)}" if strange else None
 
 
@@ -287,7 +297,10 @@ def _ambiguous(masks: Sequence[MaskCensus]) -> DataError:
     """Return the refusal, with each value, its pixels and a file that holds it."""
     seen = merged(masks)
     example = {value: mask.file for mask in reversed(masks) for value in mask.pixels}
-    values = [f"{v} ({pixels:,} pixels in {files} files, such as {example[v]})" for v, (pixels, files) in seen.items()]
+    values = [
+        f"{v} ({counted(pixels, 'pixel')} in {counted(files, 'file')}, such as {example[v]})"
+        for v, (pixels, files) in seen.items()
+    ]
     allowed = "0 and 255; 0 and 1; 0..K with 255 as void; a palette; up to 64 colours"
     remedy = 'name the values, as in data.classes={"0": "background", "128": "cell"}, and others in data.void'
     return DataError(Fault("mask values do not say which classes there are", listed(values, 8), allowed, remedy))

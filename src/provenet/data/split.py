@@ -39,7 +39,7 @@ class Samples:
 
 
 def make_splits(samples: Samples, options: DataOptions) -> tuple[dict[str, Ids], list[str]]:
-    """Return the ids of each split, and how they came about in words.
+    """Return the ids of train, val and test (which may be empty), and how they came about in words.
 
     Given splits are kept. Without any, validation and test are drawn. With train but no validation, validation is drawn
     from train; a test is never drawn where train and validation are given.
@@ -63,11 +63,11 @@ def make_splits(samples: Samples, options: DataOptions) -> tuple[dict[str, Ids],
             f"{name}: {len(splits[name]):,} images drawn from train (seed {options.split_seed}, {_alike(samples)})"
         )
     if "test" not in splits:
-        said.append("train and val are given and no test: there is none")
+        said.append("test: none, as train and val are given without one")
     if options.limit is not None and len(splits["train"]) > options.limit:
         splits["train"] = _limited(samples, splits["train"], options)
         said.append(f"train: limited to {len(splits['train']):,} images, the classes in proportion")
-    return {name: splits[name] for name in SPLITS if len(splits.get(name, ()))}, said
+    return {name: splits.get(name, whole[:0]) for name in SPLITS}, said
 
 
 def _alike(samples: Samples) -> str:
