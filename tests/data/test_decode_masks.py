@@ -125,3 +125,10 @@ def test_more_than_256_values_are_no_classes():
     ids = np.arange(300, dtype=np.uint16).reshape(10, 30)
     assert "300 different values" in reason_of(encoded(ids))
     assert len(decode_mask(encoded(ids[:8, :]), "x").values) == 240
+
+
+@pytest.mark.parametrize("numbers", [[-5, 0, 2**31 - 1], [0, 1 << 24, 7], [3, 3, 3], [0, 65535, 255]])
+def test_numbers_of_any_size_come_back(numbers):
+    mask = decode_mask(encoded(np.array([numbers] * 2, np.int32), "TIFF"), "x")
+    assert mask.values == tuple(sorted(set(numbers)))
+    assert [mask.values[code] for code in mask.codes[1]] == numbers

@@ -84,14 +84,16 @@ def _opaque(image: Image.Image, data: bytes, notes: list[str]) -> NDArray[Any]:
 
 def _flat(values: NDArray[Any], notes: list[str]) -> NDArray[Any]:
     """Return colour or grey, composited on white by the last channel: H W 4 -> H W 3, H W 2 -> H W."""
-    color, alpha = values[..., :-1], values[..., -1:]
-    # white * white + white / 2 just fits into twice the bits
-    white, wide = np.iinfo(values.dtype).max, np.uint16 if values.dtype == np.uint8 else np.uint32
-    if (alpha != white).any():
+    white = np.iinfo(values.dtype).max
+    flat = values[..., :-1].copy()
+    if (values[..., -1] != white).any():
         notes.append("transparent pixels composited on white")
-        share = alpha.astype(wide)
-        color = ((color * share + white * (white - share) + white // 2) // white).astype(values.dtype)
-    return color[..., 0] if color.shape[-1] == 1 else color
+        # white * white + white / 2 just fits into twice the bits; row by row, as a picture may have gigabytes of them
+        wide = np.uint16 if values.dtype == np.uint8 else np.uint32
+        for to, row in zip(flat, values, strict=True):
+            color, alpha = row[:, :-1].astype(wide), row[:, -1:].astype(wide)
+            to[:] = (color * alpha + white * (white - alpha) + white // 2) // white
+    return flat[..., 0] if flat.shape[-1] == 1 else flat
 
 
 def _other_color(image: Image.Image, notes: list[str]) -> NDArray[np.uint8]:
@@ -133,7 +135,7 @@ def read_deep(image: Image.Image, data: bytes, notes: list[str]) -> NDArray[np.u
     if values is None or values.dtype != np.uint16 or values.ndim != 3 or values.shape[:2] != image.size[::-1]:
         notes.append("16 bits a channel reduced to 8: no decoder for this kind")
         return None
-    values = values[..., [2, 1, 0, 3][: values.shape[2]]].astype(np.uint16)
+    values = values[..., [2, 1, 0, 3][: values.shape[2]]].astype(np.uint16, copy=False)
     said: list[str] = []
     flat = _flat_deep(values, image, said)
     if not _alike(flat, values, image):
@@ -156,6 +158,12 @@ def _flat_deep(values: NDArray[np.uint16], image: Image.Image, notes: list[str])
 def _alike(flat: NDArray[np.uint16], values: NDArray[np.uint16], image: Image.Image) -> bool:
     """Tell whether Pillow's 8-bit reading, on white too, is the 16-bit one up to rounding."""
     shown = np.asarray(image.convert("RGB") if image.mode == "RGB" else image.convert("RGBA"))
+    rows = range(0, len(flat), 256)
+    return all(_rows_alike(flat[i : i + 256], values[i : i + 256], shown[i : i + 256]) for i in rows)
+
+
+def _rows_alike(flat: NDArray[np.uint16], values: NDArray[np.uint16], shown: NDArray[np.uint8]) -> bool:
+    """Tell the same of some rows: `flat` on white, `values` as OpenCV and `shown` as Pillow read them."""
     if values.shape[2] == 4:
         alpha = (values[..., 3:] >> 8).astype(np.uint8)
         if shown.shape[2] == 4 and (np.abs(shown[..., 3:].astype(np.int16) - alpha) > 1).any():

@@ -84,7 +84,7 @@ def read_rows(text: str, where: str) -> tuple[list[Row], list[Fault]]:
     Example:
         >>> rows, faults = read_rows("file,split\\na.png,valid\\nb.png,tets\\n", "split.csv")
         >>> rows[0].split, str(faults[0])
-        ('val', "split.csv:3: unknown split; got tets. Allowed: train, val, test. To do: did you mean 'test'?.")
+        ('val', "split.csv:3: unknown split; got tets. Allowed: train, val, test. To do: did you mean 'test'?")
     """
     lines = _lines(text, where)
     columns = _columns(next(lines, []))
