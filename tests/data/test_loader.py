@@ -137,6 +137,13 @@ def test_evaluation_keeps_order_and_every_sample(labelled: Dataset) -> None:
             assert batch.targets[i] == labelled.labels[sample]  # type: ignore[index]
 
 
+def test_evaluation_looks_at_the_middle(masked: Dataset) -> None:
+    loader = Loader(masked, np.flatnonzero((masked.store.arrays["shapes"] == (20, 30)).all(1)), WINDOW, 4, seed=0)
+    for batch in loader.batches():
+        for sample, target in zip(batch.ids, batch.targets, strict=True):
+            assert (target.numpy() == masked.store.mask(int(sample))[6:14, 9:21]).all()
+
+
 def test_training_batches_are_what_the_sampler_says(labelled: Dataset) -> None:
     ids = labelled.splits["train"]
     loader = Loader(labelled, ids, View(size=(8, 10)), 5, seed=0, train=True)
