@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from provenet.core.files import read_json
+from provenet.core.errors import Fault, ResumeError
 from provenet.core.log import Reporter, Silent
 from provenet.data.dataset import prepare, summary
 from provenet.data.index import read_index
@@ -41,8 +41,16 @@ class Run:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The content of `result.json`."""
-        found: dict[str, Any] = read_json(RunFolder(self.folder).result)
+        """The content of `result.json`.
+
+        Raises:
+            ResumeError: the run is not finished, or there is none.
+        """
+        folder = RunFolder(self.folder)
+        if not folder.finished:
+            state = "is not finished" if folder.started else "holds no run"
+            raise ResumeError(Fault(f"{self.folder} {state}", remedy="see `provenet resume` and `provenet train`"))
+        found: dict[str, Any] = folder.read(folder.result)
         return found
 
     @property

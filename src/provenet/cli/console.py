@@ -25,6 +25,7 @@ class Terminal:
         self.console = console or Console(highlight=False)
         self._bar: Progress | None = None
         self._drawn = -LINE_S
+        self._told = time.monotonic()
         self._score = ""
 
     # --- a reporter -----------------------------------------------------------------------------------------------
@@ -39,13 +40,14 @@ class Terminal:
         self._say(f"  {key} = {shown(value)}", None, f"  {reason}")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Draw how far a long piece of work has come; nothing on a plain output but its end."""
+        """Draw how far a long piece of work has come; a line now and then on a plain output."""
         if self.console.is_terminal:
             self._draw(what, done, total, "")
             if done >= total:
                 self.close()
-        elif done >= total:
-            self._say(f"{what}: {total} done")
+        elif 0 < done < total and time.monotonic() - self._told >= LINE_S:
+            self._told = time.monotonic()
+            self._say(f"{what}: {done:,} of {total:,}")
 
     # --- an observer ----------------------------------------------------------------------------------------------
 
@@ -71,7 +73,7 @@ class Terminal:
         others = "  ".join(f"{name} {number:.4f}" for name, number in list(scores.items())[:4])
         mark = "  best so far" if row["best"] else ""
         loss = "" if row["train_loss"] is None else f"train loss {row['train_loss']:.4f}  "
-        self._say(f"epoch {row['epoch']:g}  {loss}val {others}  {_clock(row['seconds'])}{mark}")
+        self._say(f"epoch {row['epoch']:g}  {loss}val {others}  after {_clock(row['seconds'])}{mark}")
 
     def event(self, row: dict[str, Any]) -> None:
         self._say(f"{row['kind']}: {row['text']}", "yellow")

@@ -17,7 +17,7 @@ def evaluate(
 ) -> None:
     """Score a run's net on other data: on their test split where the layout gives one, else on all of them."""
     from provenet.cli.console import Terminal
-    from provenet.cli.train import _line
+    from provenet.cli.figures import score_line
     from provenet.core.files import write_json
     from provenet.run.evaluate import evaluate as score
     from provenet.run.model import load_model
@@ -25,7 +25,7 @@ def evaluate(
     terminal = Terminal()
     found = score(load_model(run), run, data, terminal)
     terminal.close()
-    terminal.note(_line(found["split"], found, found))
+    terminal.note(score_line(found["split"], found))
     if out is not None:
         write_json(out, found)
         terminal.note(f"written: {out}")

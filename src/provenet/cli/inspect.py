@@ -19,11 +19,16 @@ def inspect(
 
     from provenet.api import inspect as look
     from provenet.cli.console import Terminal
+    from provenet.core.errors import Fault, RecipeError, listed
     from provenet.core.log import Silent
     from provenet.recipe.load import gather
 
     terminal = Terminal()
-    options = gather(None, words or []).get("data") or {}
+    overrides = gather(None, words or [])
+    others = sorted(path for path in overrides.explicit if not path.startswith("data."))
+    if others:
+        raise RecipeError(Fault("inspect trains nothing", listed(others), "data.KEY=VALUE", "leave the others out"))
+    options = overrides.get("data") or {}
     found = look(data, Silent() if as_json else terminal, **options)
     terminal.close()
     if as_json:

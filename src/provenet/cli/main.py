@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import signal
 import sys
 import traceback
+from pathlib import Path
 
 import typer
 
@@ -15,6 +18,7 @@ from provenet.cli.report import report
 from provenet.cli.techniques import techniques
 from provenet.cli.train import resume, train
 from provenet.core.errors import ProvenetError
+from provenet.core.files import storage_error
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,9 +43,13 @@ def options(
 
 _tracebacks = False
 
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.EACCES, errno.EPERM)
+"""What an operating system answers when it will not store or read something: never a bug of ours."""
+
 
 def main(words: list[str] | None = None) -> None:
-    """Run a command and exit with its code: see DESIGN, exit codes."""
+    """Run a command and exit with its code; SIGTERM ends it as Ctrl-C does, everything closed."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     sys.exit(run(words))
 
 
@@ -53,9 +61,10 @@ def run(words: list[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else 0
     except ProvenetError as error:
         return _failed(error)
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        return 130
+    except OSError as error:
+        if error.errno not in _REFUSALS:
+            raise
+        return _failed(storage_error(error, Path(error.filename or "a file"), "read or write"))
     except MemoryError:
         typer.echo("error: no memory left. To do: a smaller batch_size or view.size.", err=True)
         return 7

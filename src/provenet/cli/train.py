@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from provenet.api import Run
-    from provenet.cli.console import Terminal
     from provenet.run.train import Request
 
 Words = Annotated[
@@ -25,7 +24,7 @@ SaveEvery = Annotated[float, typer.Option(metavar="SECONDS", help="Time between 
 
 
 class Stop:
-    """Turns the first Ctrl-C or SIGTERM into a wish to stop; the second one ends the process at once."""
+    """While entered, turns the first Ctrl-C or SIGTERM into a wish to stop; the second one ends the process at once."""
 
     def __init__(self) -> None:
         self.code: int | None = None
@@ -52,6 +51,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/NAME.")] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A recipe file (YAML).")] = None,
     save_every: SaveEvery = 60.0,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away what the run folder holds.")] = False,
 ) -> None:
     """Train on DATA; the same command goes on with a run that was stopped."""
     started = time.monotonic()
@@ -61,7 +61,7 @@ def train(
 
     overrides = gather(recipe, words or [])
     folder = out or default_out(data, overrides)
-    _follow(Request(data, overrides, folder, started, save_every))
+    _follow(Request(data, overrides, folder, started, save_every, restart))
 
 
 def resume(
@@ -80,51 +80,19 @@ def _follow(request: Request) -> None:
     """Carry a request out under the eyes of the terminal."""
     from provenet.api import carry_out
     from provenet.cli.console import Terminal
+    from provenet.cli.figures import run_lines
     from provenet.engine.loop import Interrupted
     from provenet.run.train import Listeners
 
-    terminal = Terminal()
-    with Stop() as stop:
-        try:
-            run = carry_out(request, Listeners(terminal, (terminal,), stop))
-        except Interrupted as interrupted:
-            terminal.close()
-            typer.echo(f"{interrupted}\ngo on with: provenet resume {request.out}", err=True)
-            raise typer.Exit(stop.code or 130) from None
-        finally:
-            terminal.close()
-    _summarise(run, terminal)
-
-
-def _summarise(run: Run, terminal: Terminal) -> None:
-    """Print the figures with their intervals, where the report is and what to do next."""
-    result = run.result
-    for split in ("train", "val", "test"):
-        if split in result["splits"]:
-            terminal.note(_line(split, result["splits"][split], result))
-    for row in result["baselines"]:
-        if row["split"] == ("test" if "test" in result["splits"] else "val"):
-            terminal.note(
-                f"  beside it: {row['name']}: {result['primary']} {_figure(row['metrics'][result['primary']])}"
-            )
-    gap = result["gap"]
-    if gap is not None:
-        terminal.note(f"  honest gap (clean train - val): {_figure(gap)}")
-    terminal.note(f"report: {run.report}")
-    kind = "x.jpg" if result["task"] == "classification" else "x.png"
-    terminal.note(f"next:   provenet predict {run.folder} {kind} --out answers")
-
-
-def _line(split: str, scores: dict[str, Any], result: dict[str, Any]) -> str:
-    primary = result["primary"]
-    others = [name for name in scores["metrics"] if name != primary][:3]
-    text = "  ".join(f"{name} {_figure(scores['metrics'][name])}" for name in [primary, *others])
-    return f"{split:<5} {text}  (n = {scores['n']})"
-
-
-def _figure(figure: dict[str, Any]) -> str:
-    if figure["value"] is None:
-        return "n/a"
-    if figure.get("low") is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+    terminal, stop = Terminal(), Stop()
+    try:
+        run = carry_out(request, Listeners(terminal, (terminal,), lambda: stop))
+    except (Interrupted, KeyboardInterrupt) as interrupted:
+        terminal.close()
+        said = interrupted if isinstance(interrupted, Interrupted) else "interrupted"
+        typer.echo(f"{said}\ngo on with: provenet resume {shlex.quote(str(request.out))}", err=True)
+        raise typer.Exit(stop.code or 130) from None
+    finally:
+        terminal.close()
+    for line in run_lines(run):
+        terminal.note(line)

@@ -40,6 +40,7 @@ def open_store(index: Index, options: DataOptions, cache: Path, reporter: Report
     store = Store.open(folder, key)
     if store is None:
         store = build_store(index, options, folder, reporter)
+        reporter.note(f"decoded {len(store):,} pictures into {folder}")
     else:
         reporter.note(f"decoded before: {len(store):,} pictures in {folder}")
     return store
@@ -71,7 +72,7 @@ def build_store(
             for position, found in enumerate(answers):
                 draft.add(position, found)
                 if position % 50 == 49 or position + 1 == len(index.items):
-                    reporter.progress("decode", position + 1, len(index.items))
+                    reporter.progress("pictures decoded", position + 1, len(index.items))
             draft.finish(options, key, reporter)
         _publish(work, folder, key)
     except StorageError:

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from provenet.core.batch import VOID
 from provenet.core.errors import DataError, Fault, listed
 from provenet.core.files import canonical, sha256
 from provenet.core.log import Reporter
 from provenet.data.audit import Audit, demand, drop_leaks, examine
 from provenet.data.build import open_store
 from provenet.data.index import Index
-from provenet.data.masks import Color, counted, default_palette
+from provenet.data.masks import Color, MaskRule, counted, default_palette
 from provenet.data.options import DataOptions
 from provenet.data.split import Samples, make_splits, picture_strata
 from provenet.data.store import Store
@@ -124,14 +125,27 @@ def prepare(index: Index, options: DataOptions, cache: Path, reporter: Reporter)
     return Dataset(index.task, classes, palette, store, labels, splits, audit, index.layout, options, tuple(rules))
 
 
-def gather(index: Index, classes: tuple[str, ...], options: DataOptions, cache: Path, reporter: Reporter) -> Dataset:
+@dataclass(frozen=True)
+class Known:
+    """What a trained net knows of classes.
+
+    Args:
+        classes: their names, in the order of its answers.
+        values: mask value as text -> class name; empty without masks.
+    """
+
+    classes: tuple[str, ...]
+    values: dict[str, str]
+
+
+def gather(index: Index, known: Known, options: DataOptions, cache: Path, reporter: Reporter) -> Dataset:
     """Decode a data set that a trained net is to be scored on: one split, `test`, and nothing asked of the others.
 
     The split is the given test, where there is one, else everything.
 
     Args:
         index: what there is.
-        classes: classes of the net; the data's are matched by name.
+        known: classes of the net; the data's are matched by name, and those of masks by their values.
         options: the choices about data.
         cache: folder of the stores.
         reporter: hears what was found.
@@ -139,12 +153,22 @@ def gather(index: Index, classes: tuple[str, ...], options: DataOptions, cache: 
     Raises:
         DataError: there are classes that the net does not know, or too many bad files.
     """
+    classes = known.classes
     store = open_store(index, options, cache, reporter)
+    if (
+        store.rule is not None
+        and store.rule.classes != classes
+        and value_names(store.rule).keys() <= known.values.keys()
+    ):
+        options = options.model_copy(update={"classes": known.values})
+        store = open_store(index, options, cache, reporter)
     refuse_bad(store, index, options)
     own = store.rule.classes if store.rule else tuple(sorted({str(item.label) for item in index.items}))
     strange = [name for name in own if name not in classes]
     if strange or (store.rule and own != classes):
-        raise DataError(Fault("the data have other classes than the net", listed(own), listed(classes)))
+        what = "the data have classes that the net does not know" if strange else "the masks have other classes"
+        remedy = "evaluate on data of the classes that the run learnt"
+        raise DataError(Fault(what, listed(strange or own), listed(classes), remedy))
     items = [index.items[i] for i in store.positions]
     labels = None if store.rule else np.array([classes.index(str(item.label)) for item in items], np.int64)
     given = np.array([i for i, item in enumerate(items) if item.split == "test"], np.int64)
@@ -155,6 +179,21 @@ def gather(index: Index, classes: tuple[str, ...], options: DataOptions, cache: 
     for text in audit.errors + audit.warnings + ([_quarantine_text(store)] if store.quarantined else []):
         reporter.warn(text)
     return Dataset(index.task, classes, palette, store, labels, splits, audit, index.layout, options)
+
+
+def value_names(rule: MaskRule | None) -> dict[str, str]:
+    """Return class name by mask value as `data.classes` takes them, void left out; empty without masks.
+
+    Example:
+        >>> value_names(MaskRule("", ("sky", "sea"), (), {0: 0, (9, 8, 7): 1, 255: 255}))
+        {'0': 'sky', '9,8,7': 'sea'}
+    """
+    if rule is None:
+        return {}
+    named = {value: rule.classes[index] for value, index in rule.ids.items() if index != VOID}
+    return {
+        ",".join(map(str, value)) if isinstance(value, tuple) else str(value): name for value, name in named.items()
+    }
 
 
 def refuse_bad(store: Store, index: Index, options: DataOptions) -> None:

@@ -31,6 +31,7 @@ FINAL_CLEAN = {"classification": 5000, "segmentation": 200}
 def finish(folder: RunFolder, session: Session, state: TrainState, outcome: Outcome, reporter: Reporter) -> None:
     """Score the best weights, write the views, then `result.json`; the test split is touched here and only here."""
     net = best_net(folder, session, state)
+    reporter.note(f"scoring the best weights, those of update {state.counters.best_step}")
     tallies = _tallies(session, net, reporter)
     scores = {name: tally.scores() for name, tally in tallies.items()}
     write_views(folder.views, session, net, tallies)
@@ -54,10 +55,10 @@ def _tallies(session: Session, net: nn.Module, reporter: Reporter) -> dict[str, 
     }
     tallies: dict[str, Tally] = {}
     for done, (name, ids) in enumerate(chosen.items()):
-        reporter.progress("final scores", done, len(chosen))
+        reporter.progress("splits scored", done, len(chosen))
         if len(ids):
             tallies[name] = session.scorer.score(net, ids)[0]
-    reporter.progress("final scores", len(chosen), len(chosen))
+    reporter.progress("splits scored", len(chosen), len(chosen))
     return tallies
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
+import shutil
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.owner = path / "owner.json"
         self.recipe = path / "recipe.yaml"
         self.request = path / "request.json"
         self.choices = path / "choices.json"
@@ -48,6 +51,27 @@ class RunFolder:
         """Return the path of a log: steps, epochs or events."""
         return self.path / f"{name}.jsonl"
 
+    def read(self, path: Path) -> Any:
+        """Return the content of one of the run's JSON files.
+
+        Raises:
+            ResumeError: it is missing or damaged.
+        """
+        try:
+            return read_json(path)
+        except (OSError, ValueError) as error:
+            remedy = "bring the file back from a copy, or begin again with `provenet train DATA --restart`"
+            raise ResumeError(Fault("the record of a run cannot be read", str(error), "", remedy, str(path))) from error
+
+    def clear(self) -> None:
+        """Remove what a run wrote here. Killed on the way, it leaves an unfinished run or none."""
+        self.result.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.views):
+            shutil.rmtree(folder, ignore_errors=True)
+        records = (self.report, self.provenance, self.data, self.choices, self.recipe)
+        for path in (*records, *map(self.log, LOGS), self.request):
+            path.unlink(missing_ok=True)
+
     def check_free(self) -> None:
         """Refuse a folder that holds something else than a run.
 
@@ -56,7 +80,8 @@ class RunFolder:
         """
         if self.path.is_file():
             raise RecipeError(Fault(f"--out {self.path} is a file", remedy="name a folder that is new or holds a run"))
-        others = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        entries = [entry.name for entry in self.path.iterdir()] if self.path.is_dir() else []
+        others = [name for name in entries if name != self.owner.name and not name.startswith(".tmp-")]
         if others and not self.request.exists():
             raise RecipeError(
                 Fault(
@@ -69,46 +94,73 @@ class RunFolder:
 
     @contextmanager
     def owned(self) -> Iterator[None]:
-        """Hold the folder against a second process on this machine.
+        """Hold the folder against a second process on this machine; left empty, it is removed again.
 
         Raises:
             ResumeError: a live process holds it; named by host and process id.
+            StorageError: the folder cannot be made or written.
         """
-        owner = self.path / "owner.json"
         mine = {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
-        for _ in range(2):
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                handle = os.open(owner, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                _refuse_if_alive(owner)
-                owner.unlink(missing_ok=True)
-            else:
-                os.close(handle)
-                break
-        write_json(owner, mine)
+        while not _claimed(self.owner, mine):
+            _refuse_if_alive(self.owner)
+            _take_away(self.owner)
         try:
             yield
         finally:
-            owner.unlink(missing_ok=True)
+            self.owner.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.path.rmdir()
+
+
+def _claimed(owner: Path, mine: dict[str, Any]) -> bool:
+    """Return whether this process became the owner: there was none, and others see the new one whole or not at all."""
+    draft = owner.with_name(f".tmp-{owner.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    write_json(draft, mine)
+    try:
+        os.link(draft, owner)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without links
+        if owner.exists():
+            return False
+        draft.rename(owner)
+    finally:
+        draft.unlink(missing_ok=True)
+    return True
+
+
+def _take_away(owner: Path) -> None:
+    """Remove a stale owner. What was moved aside is looked at again: another process may have come in between.
+
+    Raises:
+        ResumeError: one has.
+    """
+    aside = owner.with_name(f".tmp-{owner.name}-{os.getpid()}-{secrets.token_hex(4)}")
+    with suppress(FileNotFoundError):
+        owner.rename(aside)
+        try:
+            _refuse_if_alive(aside)
+        except ResumeError:
+            aside.rename(owner)
+            raise
+        aside.unlink()
 
 
 def _refuse_if_alive(owner: Path) -> None:
-    """Raise when the process that wrote `owner` still runs; a stale or half-written file is no owner."""
+    """Raise when the process that an owner file names still runs; a file that names none is no owner."""
     try:
         found = read_json(owner)
         host, pid, started = str(found["host"]), int(found["pid"]), found["started"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    here = host == socket.gethostname()
-    if here and (pid == os.getpid() or _process_start(pid) is None or _process_start(pid) != started):
+    if host == socket.gethostname() and (started is None or _process_start(pid) != started):
         return
     raise ResumeError(
         Fault(
             f"{owner.parent} is in use",
             f"process {pid} on {host}",
             "one process a run folder",
-            f"wait for it, stop it, or (when it is gone) delete {owner}",
+            f"wait for it, stop it, or (when it is gone) delete {owner.parent / 'owner.json'}",
         )
     )
 
@@ -127,6 +179,8 @@ def _alive_without_proc(pid: int) -> str | None:
         return None
     try:
         os.kill(pid, 0)
+    except PermissionError:  # another user's
+        return "alive"
     except OSError:
         return None
     return "alive"

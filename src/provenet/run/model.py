@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from provenet.core.errors import Fault, RecipeError, ResumeError
-from provenet.core.files import read_json
 from provenet.core.log import Reporter
 from provenet.data.dataset import Dataset, prepare
 from provenet.data.index import read_index
@@ -37,6 +36,7 @@ class Model:
         deep: whether pictures were stored with 16 bits.
         feed: normalises pictures as in training.
         net: in evaluation mode, with the best weights of the run.
+        mask_values: class name by mask value as text; empty for classification.
     """
 
     recipe: Recipe
@@ -47,6 +47,7 @@ class Model:
     deep: bool
     feed: Feed
     net: nn.Module
+    mask_values: dict[str, str]
 
 
 def load_model(path: Path, device: str | None = None) -> Model:
@@ -66,7 +67,7 @@ def load_model(path: Path, device: str | None = None) -> Model:
     recipe = load_recipe(read_yaml(folder.recipe))
     if device is not None:
         recipe = recipe.model_copy(update={"device": device})
-    data = read_json(folder.data)
+    data = folder.read(folder.data)
     classes = tuple(data["classes"])
     feed = build_feed(recipe, len(classes), stats_from_json(data["stats"]))
     net = build_net(recipe.model_copy(update={"pretrained": False}), len(classes), data["stored"]["channels"])
@@ -74,14 +75,18 @@ def load_model(path: Path, device: str | None = None) -> Model:
     build_precision(recipe).place(net).eval().requires_grad_(False)
     palette = tuple(tuple(color) for color in data["palette"])
     deep = data["stored"]["dtype"] == "uint16"
-    return Model(recipe, data["task"], classes, palette, data["stored"]["channels"], deep, feed, net)
+    channels, values = data["stored"]["channels"], data.get("mask_values", {})
+    return Model(recipe, data["task"], classes, palette, channels, deep, feed, net, values)
 
 
 def _best_weights(folder: RunFolder) -> dict[str, Any]:
     try:
         return Checkpoints(folder.checkpoints).load_best()
     except ResumeError as error:
-        remedy = f"let it validate once: provenet resume {folder.path}"
+        if (folder.checkpoints / "best").exists():
+            remedy = "bring the folder checkpoints/best back from a copy, or train again with --restart"
+        else:
+            remedy = f"let it validate once: provenet resume {folder.path}"
         raise ResumeError([Fault(f"{folder.path} has no usable weights", remedy=remedy), *error.faults]) from error
 
 
@@ -107,7 +112,7 @@ def reopen_data(data: str, recipe: Recipe, folder: RunFolder, reporter: Reporter
         ResumeError: the data are no longer what the run was planned with.
     """
     dataset = prepare(read_index(data), recipe.data, store_cache(folder.path), reporter)
-    if read_json(folder.data)["fingerprint"] != dataset.fingerprint():
+    if folder.read(folder.data)["fingerprint"] != dataset.fingerprint():
         remedy = "bring back the files that the run began with, or give another --out for a new run"
         raise ResumeError(Fault(f"the data at {data} have changed since the run began", remedy=remedy))
     return dataset

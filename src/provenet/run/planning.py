@@ -12,13 +12,14 @@ import torch
 from provenet.core.errors import DataError, Fault, listed
 from provenet.core.files import write_json, write_text
 from provenet.core.log import Reporter
-from provenet.data.dataset import Dataset, prepare
+from provenet.data.dataset import Dataset, prepare, value_names
 from provenet.data.index import read_index
 from provenet.data.options import DataOptions
 from provenet.data.survey import Survey, survey
 from provenet.engine.precision import fast_bf16
 from provenet.engine.probe import lr_range
-from provenet.recipe.build import Session, build_session, fit_stats
+from provenet.nets.weights import find_weights
+from provenet.recipe.build import Session, build_device, build_session, fit_stats
 from provenet.recipe.choose import Choice, Facts, choose
 from provenet.recipe.load import load as load_recipe
 from provenet.recipe.load import read_yaml
@@ -40,6 +41,7 @@ def make_plan(folder: RunFolder, request: Request, reporter: Reporter) -> Sessio
     options = DataOptions(**(request.overrides.get("data") or {}))
     choices = choose(facts_of(survey(index, options), request.overrides), said_by(request.overrides))
     recipe = load_recipe(request.overrides, {choice.key: choice.value for choice in choices})
+    _demand(recipe)
     dataset = prepare(index, recipe.data, store_cache(folder.path), reporter)
     stats = fit_stats(recipe, dataset)
     session = build_session(recipe, dataset, stats)
@@ -47,11 +49,23 @@ def make_plan(folder: RunFolder, request: Request, reporter: Reporter) -> Sessio
         reporter.note(str(session.loaded))
     settled = _settle(session, request, reporter)
     choices = list({choice.key: choice for choice in [*choices, *settled]}.values())
+    recipe = _with(recipe, settled)
+    reporter.note("chosen for these data (any of them can be set as KEY=VALUE):")
     for choice in choices:
         reporter.choice(choice.key, choice.value, choice.reason)
-    recipe = _with(recipe, settled)
     _store(folder, request, recipe, choices, session)
     return build_session(recipe, dataset, stats) if settled else session
+
+
+def _demand(recipe: Recipe) -> None:
+    """Refuse what is not there, before anything is decoded.
+
+    Raises:
+        RecipeError: there is no such device, or no weights where `pretrained` says.
+    """
+    build_device(recipe.device)
+    if isinstance(recipe.pretrained, str):
+        find_weights(Path(recipe.pretrained))
 
 
 def said_by(overrides: Overrides) -> dict[str, Any]:
@@ -156,4 +170,4 @@ def _store(folder: RunFolder, request: Request, recipe: Recipe, choices: list[Ch
 
 def data_record(dataset: Dataset, source: str) -> dict[str, Any]:
     """Return the content of `data.json`, statistics apart."""
-    return {"source": source, **dataset.describe()}
+    return {"source": source, **dataset.describe(), "mask_values": value_names(dataset.store.rule)}

@@ -4,33 +4,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from provenet.core.batch import Batch
-from provenet.core.errors import DataError, Fault, listed
-from provenet.core.files import write_bytes, write_text
+from provenet.core.errors import DataError, Fault, listed, near
 from provenet.core.log import Reporter
+from provenet.data.build import READ_ERRORS
 from provenet.data.child import reduced
 from provenet.data.decode import BadFile, decode_image
 from provenet.data.draft import converted
+from provenet.data.masks import counted
 from provenet.data.source import FileSource, open_source
 from provenet.data.warp import center, place, warp
 from provenet.engine.evaluate import seen
 from provenet.engine.segment import Tiles, logits_of, picture_batch, resize_logits, segment
 from provenet.run.model import Model
-from provenet.run.views import displayed, encode_png, overlaid
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class Prediction:
     """The answer for one picture.
 
     Args:
-        file: its name.
+        file: its name: as it was given, or as the folder or zip has it (in front the folder, when several were given).
         label: the likeliest class (classification), else None.
         probs: probability by class (classification), else None.
         mask: class indices H W at the original size (segmentation), else None.
@@ -81,47 +77,69 @@ def predict(
     Raises:
         DataError: a path does not exist, or none of the files is a picture.
     """
-    answering = answering or Answering()
+    answering, paths = answering or Answering(), [Path(file) for file in files]
+    _demand(paths)
     bad: list[str] = []
-    pictures = _pictures(files, model, bad)
+    pictures = _pictures(paths, model, bad)
     answered = 0
     for prediction in (_classify if model.task == "classification" else _segment)(model, pictures, answering):
         answered += 1
         yield prediction
-    if bad and reporter is not None:
-        reporter.warn(f"{len(bad)} files passed over: {listed(bad, 5)}")
+    if bad and answered and reporter is not None:
+        reporter.warn(f"{counted(len(bad), 'file')} passed over: {listed(bad, 5)}")
     if not answered:
-        raise DataError(Fault("none of the files is a picture that can be read", listed(bad, 5) or "no file at all"))
+        got = listed(bad, 5) or "no file at all"
+        remedy = "give picture files, or folders or zips of them"
+        raise DataError(Fault("none of the files is a picture that can be read", got, remedy=remedy))
 
 
-def _pictures(files: Iterable[str | Path], model: Model, bad: list[str]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Yield names and decoded pictures."""
-    for source, name in _names(files):
+def _demand(paths: Sequence[Path]) -> None:
+    """Refuse paths that do not exist.
+
+    Raises:
+        DataError: names all of them.
+    """
+    faults = []
+    for path in paths:
+        if not path.exists():
+            known = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+            remedy = near(path.name, known) or "check the path"
+            faults.append(Fault("there is no such file", str(path), "pictures, folders of pictures, zips", remedy))
+    if faults:
+        raise DataError(faults)
+
+
+def _pictures(paths: Sequence[Path], model: Model, bad: list[str]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield names and decoded pictures; what cannot be read or decoded is added to `bad`."""
+    for source, name, shown in _names(paths):
         try:
             pixels = decode_image(source.read(name), name, model.recipe.data.max_pixels).pixels
         except BadFile as error:
-            bad.append(f"{name} ({error.reason})")
-            continue
-        yield name, pixels
+            bad.append(f"{shown} ({error.reason})")
+        except READ_ERRORS as error:
+            bad.append(f"{shown} (cannot be read: {error or type(error).__name__})")
+        else:
+            yield shown, pixels
 
 
-def _names(files: Iterable[str | Path]) -> Iterator[tuple[FileSource, str]]:
-    for path in map(Path, files):
+def _names(paths: Sequence[Path]) -> Iterator[tuple[FileSource, str, str]]:
+    """Yield each file: where it is, its name there, and the name that answers bear."""
+    for path in paths:
         whole = path.is_dir() or path.suffix.lower() == ".zip"
         source = open_source(path if whole else path.parent)
         try:
             for name in source.names() if whole else [path.name]:
-                yield source, name
+                yield source, name, (name if len(paths) == 1 else f"{path.name}/{name}") if whole else str(path)
         finally:
             source.close()
 
 
 def as_stored(model: Model, pixels: NDArray[Any]) -> NDArray[Any]:
-    """Return a decoded picture as the store of the training would hold it."""
-    dtype = np.dtype(np.uint16 if model.deep else np.uint8)
-    if pixels.dtype == np.uint16 and dtype == np.uint8:
-        pixels = (pixels // 257).astype(np.uint8)
-    return reduced(converted(pixels, model.channels, dtype), model.recipe.data.max_side, cv2.INTER_AREA)
+    """Return a decoded picture as the store of the training would hold it: reduced first, then made uniform."""
+    pixels = reduced(pixels, model.recipe.data.max_side, cv2.INTER_AREA)
+    if pixels.dtype == np.uint16 and not model.deep:
+        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return converted(pixels, model.channels, np.dtype(np.uint16 if model.deep else np.uint8))
 
 
 def _classify(model: Model, pictures: Iterator[tuple[str, NDArray[Any]]], answering: Answering) -> Iterator[Prediction]:
@@ -163,56 +181,7 @@ def _segment(model: Model, pictures: Iterator[tuple[str, NDArray[Any]]], answeri
         logits = segment(model.net, [stored], model.feed, answering.tiles)
         if answering.mirrored:
             mirrored = segment(model.net, [np.ascontiguousarray(stored[:, ::-1])], model.feed, answering.tiles)
-            logits = torch.log(logits.softmax(1) + mirrored.flip(-1).softmax(1))
+            logits = logits.softmax(1) + mirrored.flip(-1).softmax(1)
         size = (pixels.shape[0], pixels.shape[1])
         mask = resize_logits(logits, size)[0].argmax(0).cpu().numpy().astype(np.uint8)
         yield Prediction(name, None, None, mask, pixels)
-
-
-def write_predictions(model: Model, predictions: Iterable[Prediction], out: Path) -> tuple[int, Path]:
-    """Write the answers: `predictions.csv`, or a mask and an overlay PNG a picture.
-
-    Returns:
-        How many there were, and the file or folder that holds them.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    if model.task == "classification":
-        return _write_table(model, predictions, out / "predictions.csv")
-    count = 0
-    for prediction in predictions:
-        assert prediction.mask is not None
-        stem = out / Path(prediction.file).with_suffix("")
-        write_bytes(stem.with_name(stem.name + ".png"), _indexed_png(prediction.mask, model))
-        overlay = overlaid(displayed(prediction.picture), prediction.mask, model.palette)
-        write_bytes(stem.with_name(stem.name + "_overlay.png"), encode_png(overlay))
-        count += 1
-    return count, out
-
-
-def _write_table(model: Model, predictions: Iterable[Prediction], path: Path) -> tuple[int, Path]:
-    text, count = io.StringIO(), 0
-    writer = csv.writer(text)
-    writer.writerow(["file", "label", "probability", *(f"p_{name}" for name in model.classes)])
-    for prediction in predictions:
-        assert prediction.probs is not None and prediction.label is not None
-        shares = [f"{prediction.probs[name]:.6f}" for name in model.classes]
-        writer.writerow(
-            [_cell(prediction.file), prediction.label, f"{prediction.probs[prediction.label]:.6f}", *shares]
-        )
-        count += 1
-    write_text(path, text.getvalue())
-    return count, path
-
-
-def _cell(text: str) -> str:
-    """Return a name that a spreadsheet does not take for a formula."""
-    return "'" + text if text[:1] in "=+-@\t\r" else text
-
-
-def _indexed_png(mask: NDArray[np.uint8], model: Model) -> bytes:
-    """Return a mask as a palette PNG: pixel values are class indices, colours are for the eye."""
-    image = Image.frombytes("P", (mask.shape[1], mask.shape[0]), mask.tobytes())
-    image.putpalette([value for color in model.palette for value in color])
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()

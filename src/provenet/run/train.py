@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from provenet.core.errors import Fault, RecipeError, ResumeError
-from provenet.core.files import read_json, write_json
+from provenet.core.errors import Fault, ProvenetError, RecipeError, ResumeError
+from provenet.core.files import write_json
 from provenet.core.log import Reporter
 from provenet.engine.checkpoint import Checkpoints
 from provenet.engine.loop import Loop, never
@@ -40,6 +41,7 @@ class Request:
         out: the run folder.
         started: `time.monotonic()` when the command began; a budget in minutes counts from here.
         save_every_s: seconds between checkpoints, at least.
+        restart: throw away what the folder holds of a run.
     """
 
     data: str
@@ -47,15 +49,32 @@ class Request:
     out: Path
     started: float = field(default_factory=time.monotonic)
     save_every_s: float = 60.0
+    restart: bool = False
+
+
+Wish = Callable[[], bool]
+"""Asked after each update: whether the run shall stop."""
+
+
+@contextmanager
+def unstoppable() -> Iterator[Wish]:
+    """Give the wish of a run that nobody interrupts."""
+    yield never
 
 
 @dataclass(frozen=True)
 class Listeners:
-    """Who follows a run: a reporter of facts and choices, observers of updates, and who may interrupt it."""
+    """Who follows a run.
+
+    Args:
+        reporter: hears facts and choices.
+        observers: see every update.
+        stopping: entered while updates are made, and only then: a wish to stop is then heeded with a checkpoint.
+    """
 
     reporter: Reporter
     observers: tuple[Observer, ...] = ()
-    interrupted: Callable[[], bool] = never
+    stopping: Callable[[], AbstractContextManager[Wish]] = unstoppable
 
 
 def train(request: Request, listeners: Listeners) -> RunFolder:
@@ -68,17 +87,14 @@ def train(request: Request, listeners: Listeners) -> RunFolder:
     folder.check_free()
     with folder.owned(), exact_arithmetic():
         keep_freed_memory()
-        if folder.request.exists():
+        if request.restart:
+            folder.clear()
+        if folder.started:
             _refuse_other(folder, request)
-        else:
-            write_json(folder.request, _request_json(request))
         if folder.finished:
             listeners.reporter.note(f"{folder.path} is finished: nothing to do")
             return folder
-        if folder.started:
-            session = _reopened(folder, request, listeners.reporter)
-        else:
-            session = make_plan(folder, request, listeners.reporter)
+        session = (_reopened if folder.started else _planned)(folder, request, listeners.reporter)
         session.job = dataclasses.replace(session.job, save_every_s=request.save_every_s)
         _fit(folder, session, listeners)
     return folder
@@ -93,14 +109,20 @@ def request_of(path: Path) -> Request:
     folder = RunFolder(path)
     if not folder.request.exists():
         raise ResumeError(Fault(f"{path} holds no run", remedy="name the folder that `provenet train` printed"))
-    stored = read_json(folder.request)
+    stored = folder.read(folder.request)
     where = dict.fromkeys(stored["where"], "request.json")
     return Request(stored["data"], Overrides(stored["overrides"], where), path)
 
 
 def _request_json(request: Request) -> dict[str, Any]:
     overrides = request.overrides
-    return {"data": request.data, "overrides": overrides.tree, "where": sorted(overrides.where)}
+    return {"data": located(request.data), "overrides": overrides.tree, "where": sorted(overrides.where)}
+
+
+def located(data: str) -> str:
+    """Return a path as an absolute one, so that a run goes on from any folder; the name of a data set stays."""
+    named = data == "digits" or data.startswith("torchvision:")
+    return data if named else str(Path(data).expanduser().resolve())
 
 
 def same_request(path: Path, data: str, overrides: Overrides) -> bool:
@@ -111,7 +133,7 @@ def same_request(path: Path, data: str, overrides: Overrides) -> bool:
 def _differences(stored: Request, now: Request) -> list[Fault]:
     """Return one fault for each field in which two requests differ."""
     faults: list[Fault] = []
-    if Path(stored.data).resolve() != Path(now.data).resolve():
+    if located(stored.data) != located(now.data):
         faults.append(Fault("the data differ", f"{now.data}; the run was begun with {stored.data}"))
     for path in sorted(stored.overrides.explicit | now.overrides.explicit):
         before, after = stored.overrides.get(path), now.overrides.get(path)
@@ -136,15 +158,37 @@ def _said(value: Any) -> str:
     return "automatic" if value is None else str(value)
 
 
+def _planned(folder: RunFolder, request: Request, reporter: Reporter) -> Session:
+    """Return the session of a new plan; a request that is refused leaves nothing behind."""
+    write_json(folder.request, _request_json(request))
+    try:
+        return make_plan(folder, request, reporter)
+    except ProvenetError:
+        folder.clear()
+        raise
+
+
 def _reopened(folder: RunFolder, request: Request, reporter: Reporter) -> Session:
     """Return the session of a stored plan; what may make the continuation inexact is said."""
     recipe: Recipe = load_recipe(read_yaml(folder.recipe))
-    stored = read_json(folder.provenance)
+    stored = folder.read(folder.provenance)
     torch.set_num_threads(int(stored["fingerprint"]["threads"]))
     dataset = reopen_data(request.data, recipe, folder, reporter)
     for sentence in differences(stored["fingerprint"], fingerprint(recipe.device, recipe.precision)):
         reporter.warn(f"going on, but not exactly as it would have been: {sentence}")
-    return build_session(recipe, dataset, stats_from_json(read_json(folder.data)["stats"]))
+    if Checkpoints(folder.checkpoints).steps():  # weights come from there; their first source need not exist any more
+        recipe = recipe.model_copy(update={"pretrained": False})
+    return build_session(recipe, dataset, stats_from_json(folder.read(folder.data)["stats"]))
+
+
+def _length(session: Session) -> str:
+    """Return what the training comes to, as a line."""
+    loader, total = session.job.loader, session.job.total_steps
+    images = len(session.dataset.splits["train"])
+    return (
+        f"{total:,} updates of {session.recipe.batch_size} images: {total / loader.steps_per_epoch:.3g} epochs of "
+        f"{images:,} images"
+    )
 
 
 def _fit(folder: RunFolder, session: Session, listeners: Listeners) -> None:
@@ -159,9 +203,11 @@ def _fit(folder: RunFolder, session: Session, listeners: Listeners) -> None:
         listeners.reporter.note(f"going on after update {state.counters.step} of {session.job.total_steps}")
         journal.event({"step": state.counters.step, "kind": "resume", "text": "went on from a checkpoint"})
     journal.cut(state.counters.log_bytes)
-    loop = Loop(session.job, state, checkpoints, journal, Observers(listeners.observers), listeners.interrupted)
+    listeners.reporter.note(_length(session))
     try:
-        outcome = loop.run()
+        with listeners.stopping() as wish:
+            loop = Loop(session.job, state, checkpoints, journal, Observers(listeners.observers), wish)
+            outcome = loop.run()
     finally:
         journal.sync()
         journal.close()
