@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,42 +126,32 @@ def prepare(index: Index, options: DataOptions, cache: Path, reporter: Reporter)
     return Dataset(index.task, classes, palette, store, labels, splits, audit, index.layout, options, tuple(rules))
 
 
-@dataclass(frozen=True)
-class Known:
-    """What a trained net knows of classes.
-
-    Args:
-        classes: their names, in the order of its answers.
-        values: mask value as text -> class name; empty without masks.
-    """
-
-    classes: tuple[str, ...]
-    values: dict[str, str]
-
-
-def gather(index: Index, known: Known, options: DataOptions, cache: Path, reporter: Reporter) -> Dataset:
+def gather(
+    index: Index,
+    classes: tuple[str, ...],
+    options: DataOptions,
+    cache: Path,
+    reporter: Reporter,
+    values: Mapping[str, str] | None = None,
+) -> Dataset:
     """Decode a data set that a trained net is to be scored on: one split, `test`, and nothing asked of the others.
 
     The split is the given test, where there is one, else everything.
 
     Args:
         index: what there is.
-        known: classes of the net; the data's are matched by name, and those of masks by their values.
+        classes: classes of the net, in the order of its answers; the data's are matched by name.
         options: the choices about data.
         cache: folder of the stores.
         reporter: hears what was found.
+        values: class name by mask value as the net learnt it; masks that hold only some of them are read by it.
 
     Raises:
         DataError: there are classes that the net does not know, or too many bad files.
     """
-    classes = known.classes
     store = open_store(index, options, cache, reporter)
-    if (
-        store.rule is not None
-        and store.rule.classes != classes
-        and value_names(store.rule).keys() <= known.values.keys()
-    ):
-        options = options.model_copy(update={"classes": known.values})
+    if store.rule and store.rule.classes != classes and values and value_names(store.rule).keys() <= values.keys():
+        options = options.model_copy(update={"classes": dict(values)})
         store = open_store(index, options, cache, reporter)
     refuse_bad(store, index, options)
     own = store.rule.classes if store.rule else tuple(sorted({str(item.label) for item in index.items}))

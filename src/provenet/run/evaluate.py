@@ -7,7 +7,7 @@ from typing import Any
 
 from provenet.core.errors import DataError, Fault
 from provenet.core.log import Reporter
-from provenet.data.dataset import Known, gather
+from provenet.data.dataset import gather
 from provenet.data.index import read_index
 from provenet.engine.evaluate import Scorer
 from provenet.run.finish import clean
@@ -33,7 +33,7 @@ def evaluate(model: Model, run: Path, data: str, reporter: Reporter) -> dict[str
         remedy = "give data of the run's task, or train on these"
         raise DataError(Fault("the data are for another task than the run", index.task, model.task, remedy, data))
     options = model.recipe.data.model_copy(update={"channels": model.channels, "limit": None})
-    dataset = gather(index, Known(model.classes, model.mask_values), options, store_cache(run), reporter)
+    dataset = gather(index, model.classes, options, store_cache(run), reporter, model.mask_values)
     tally, _ = Scorer(dataset, model.recipe.view, model.feed).score(model.net, dataset.splits["test"])
     split = "test" if any(item.split == "test" for item in index.items) else "all"
     return {"data": data, "split": split, "classes": list(model.classes), **clean(tally.scores().to_json())}
