@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from provenet.core.errors import Fault, StorageError
+
+FLUSH_BYTES = 1 << 16
+"""Rows of a log that wait in memory, in bytes."""
 
 
 def canonical(value: Any) -> str:
@@ -119,30 +123,43 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("ab")
+        self._file = path.open("ab", buffering=0)
+        self._pending = bytearray()
 
     def cut(self, length: int) -> None:
         """Cut the file to `length` bytes: rows behind a checkpoint will be written again."""
-        self._file.flush()
-        self._file.truncate(length)
-        self._file.seek(0, os.SEEK_END)
+        self._pending.clear()
+        self._file.truncate(min(length, self.path.stat().st_size))
 
     def append(self, row: dict[str, Any]) -> None:
-        """Add a row; it reaches the disk at the next `sync`."""
-        try:
-            self._file.write(log_line(row))
-        except OSError as error:
-            raise storage_error(error, self.path, "append to") from error
+        """Add a row; it reaches the disk at the next `sync`.
+
+        A disk that is full in between is no reason to stop: the rows wait in memory, and `sync` tells.
+        """
+        self._pending += log_line(row)
+        if len(self._pending) >= FLUSH_BYTES:
+            with contextlib.suppress(OSError):
+                self._flush()
+
+    def _flush(self) -> None:
+        while self._pending:
+            del self._pending[: self._file.write(self._pending)]
 
     def sync(self) -> int:
-        """Make all rows durable and return the length of the file in bytes."""
+        """Make all rows durable and return the length of the file in bytes.
+
+        Raises:
+            StorageError: the disk refused; the rows are kept for the next time.
+        """
         try:
-            self._file.flush()
+            self._flush()
             os.fsync(self._file.fileno())
+            return self.path.stat().st_size
         except OSError as error:
             raise storage_error(error, self.path, "append to") from error
-        return self._file.tell()
 
     def close(self) -> None:
-        """Flush and close."""
+        """Write what waits, as far as the disk takes it, and close the file."""
+        with contextlib.suppress(OSError):
+            self._flush()
         self._file.close()

@@ -24,7 +24,7 @@ from provenet.core.errors import DivergedError, Fault, ProvenetError, StorageErr
 from provenet.engine.checkpoint import Checkpoints
 from provenet.engine.job import Job, Outcome
 from provenet.engine.observe import Journal, Observers, StepInfo
-from provenet.engine.state import TrainState
+from provenet.engine.state import Tensors, TrainState
 from provenet.engine.step import StepResult, train_step
 
 MOST_BAD_STEPS = 3
@@ -64,6 +64,7 @@ class Loop:
     _saved_at: float = 0.0
     _last: float = 0.0
     _pace: float = 0.0
+    _best: Tensors | None = None
 
     def run(self) -> Outcome:
         """Train to the end of the budget, or until patience is used up.
@@ -103,16 +104,32 @@ class Loop:
         result = train_step(self.job, self.state, batch)
         self._count(result, len(batch))
         self._report(result, len(batch))
-        step = self.state.counters.step
-        if self.job.is_validation(step):
+        counters = self.state.counters
+        validates = self.job.is_validation(counters.step)
+        due = time.monotonic() - self._saved_at >= self.job.save_every_s
+        if (validates or due) and not self.state.is_finite():
+            counters.bad_steps = MOST_BAD_STEPS
+            self._event("overflow", f"weights are not finite after update {counters.step}")
+        if validates and counters.bad_steps < MOST_BAD_STEPS:
             self._validate()
-        stop = self.interrupted()
-        if stop or time.monotonic() - self._saved_at >= self.job.save_every_s:
-            self._save_or_warn()
-        if stop:
-            raise Interrupted(
-                Fault(f"interrupted after update {step} of {self.job.total_steps}; a checkpoint is saved")
-            )
+        if self.interrupted():
+            self._stop()
+        # Between skipped updates nothing is saved: a roll-back shall go to before the first of them.
+        if due and counters.bad_steps == 0:
+            self._storing(self._save)
+            self._saved_at = time.monotonic()
+
+    def _stop(self) -> None:
+        """End the sitting, with a checkpoint unless the numbers are going wrong just now.
+
+        Raises:
+            Interrupted: always.
+            StorageError: the checkpoint could not be saved.
+        """
+        step, total = self.state.counters.step, self.job.total_steps
+        if self.state.counters.bad_steps == 0 and self.state.is_finite():
+            self._save()
+        raise Interrupted(Fault(f"interrupted after update {step} of {total}; a checkpoint is saved"))
 
     def _count(self, result: StepResult, num_images: int) -> None:
         counters = self.state.counters
@@ -139,7 +156,7 @@ class Loop:
             counters.step, self.job.total_steps, epoch, result.loss, result.lr, num_images / self._pace, left
         )
         self.observers.step(info)
-        loss, norm = (value if math.isfinite(value) else None for value in (result.loss, result.grad_norm))
+        loss, norm = _finite(result.loss), _finite(result.grad_norm)
         self.journal.step({"step": counters.step, "loss": loss, "lr": result.lr, "grad_norm": norm})
 
     def _validate(self) -> None:
@@ -148,7 +165,9 @@ class Loop:
         found = self.job.validate(self.state.evaluated)
         if counters.best is None or found.primary > counters.best:
             counters.best, counters.best_step, counters.waited = found.primary, counters.step, 0
-            self._storing(lambda: self.checkpoints.save_best(self.state.evaluated.state_dict(), counters.step))
+            self._best = self.state.evaluated.state_dict()
+            if not self._storing(self._save_best):
+                self._best = {name: value.clone() for name, value in self._best.items()}
         else:
             counters.waited += 1
         if counters.schedule is not None:
@@ -160,7 +179,7 @@ class Loop:
             "step": counters.step,
             "lr": self.job.lr * self.state.lr_scale,
             "train_loss": counters.loss_sum / counters.loss_count if counters.loss_count else None,
-            "val_loss": found.loss,
+            "val_loss": _finite(found.loss),
             "val": found.metrics,
             "train_clean": found.train_clean,
             "best": counters.best_step == counters.step,
@@ -179,21 +198,26 @@ class Loop:
         self.journal.event(row)
         self.observers.event(row)
 
+    def _save_best(self) -> None:
+        """Save the best weights, if there are any that are not yet; the disk may have refused them before."""
+        if self._best is not None:
+            self.checkpoints.save_best(self._best, self.state.counters.best_step)
+            self._best = None
+
     def _save(self) -> None:
+        self._save_best()
         self.state.counters.log_bytes = self.journal.sync()
         self.checkpoints.save(self.state)
         self._saved_at = time.monotonic()
 
-    def _save_or_warn(self) -> None:
-        self._storing(self._save)
-        self._saved_at = time.monotonic()
-
-    def _storing(self, save: Callable[[], None]) -> None:
-        """Save; a disk that refuses is reported and tried again at the next occasion, the training goes on."""
+    def _storing(self, save: Callable[[], None]) -> bool:
+        """Return whether saving succeeded; a disk that refuses is reported, and tried again at the next occasion."""
         try:
             save()
         except StorageError as error:
             self.observers.event({"step": self.state.counters.step, "kind": "storage", "text": str(error)})
+            return False
+        return True
 
     def _roll_back(self) -> None:
         """Go back to the last checkpoint with half the learning rate.
@@ -212,5 +236,10 @@ class Loop:
         # Written first: killed in between, the run resumes with the lower rate and not into the same wall.
         self.checkpoints.note_rollbacks(state.rollbacks + 1)
         self.checkpoints.load(state)
+        self._best = None
         self.journal.cut(state.counters.log_bytes)
         self._event("rollback", f"back to update {state.counters.step} with the learning rate x {state.lr_scale:g}")
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

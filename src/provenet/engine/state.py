@@ -71,6 +71,14 @@ class TrainState:
         """The net whose scores count."""
         return self.net if self.averaged is None else self.averaged
 
+    def is_finite(self) -> bool:
+        """Return whether all weights and running statistics are finite, those of the average included."""
+        nets = [self.net] if self.averaged is None else [self.net, self.averaged]
+        tensors = (value for net in nets for value in net.state_dict().values())
+        values = [value for value in tensors if value.is_floating_point() and value.numel()]
+        # A norm is not finite as soon as one of its values is not, and one pass over all tensors gives them all.
+        return bool(torch.stack(torch._foreach_norm(values, float("inf"))).isfinite().all())
+
     def tensors(self) -> tuple[Tensors, Tensors]:
         """Return (weights, rest): the net and its average, and the optimizer's tensors."""
         weights = {f"net.{name}": value for name, value in self.net.state_dict().items()}

@@ -63,12 +63,8 @@ def forward_loss(job: Job, net: nn.Module, batch: Batch) -> Tensor:
 def set_trainable_(job: Job, net: nn.Module, progress: float) -> None:
     """Let learn what the transfer technique lets learn at this point of the run, and put frozen layers to rest."""
     net.train()
-    if job.transfer.name == "none":
-        return
-    names = job.transfer.trainable(job.groups, progress)
-    for name, parameter in net.named_parameters():
-        parameter.requires_grad_(name in names)
-    job.transfer.set_mode_(net, job.groups, progress)
+    if job.transfer.name != "none":
+        job.transfer.set_mode_(net, job.groups, progress)
 
 
 def clip_(net: nn.Module, most: float | None) -> Tensor:
