@@ -129,7 +129,7 @@ def test_majority_class_equals_scikit_learns() -> None:
     assert scores.metrics["balanced_accuracy"].value == pytest.approx(0.25)
     shares = (np.bincount(train) + 1) / 94
     assert scores.metrics["log_loss"].value == pytest.approx(-np.log(shares[val]).mean())
-    assert scores.extra["baseline"] == "always b"
+    assert scores.extra["baseline"] == "always answering 'b'"
 
 
 def test_class_missing_from_training_still_has_a_log_loss() -> None:
@@ -142,7 +142,7 @@ def test_majority_pixel_class() -> None:
     samples = [(np.array([[1, 1, 1, 0]], np.uint8), 0), (np.array([[0, 0, 1, VOID]], np.uint8), 1)]
     scores = pixel_majority_baseline(train, samples, ("a", "b", "c"))
     assert scores.metrics["pixel_accuracy"].value == pytest.approx(4 / 7)
-    assert scores.extra["baseline"] == "always b"
+    assert scores.extra["baseline"] == "always answering 'b'"
 
 
 def segmentation_split(archive: Path, split: str, suffix: str) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -181,4 +181,4 @@ def test_floor_of_the_membranes(shared_data: Path) -> None:
     truths = ((mask, i) for _, mask, i in test)
     always = pixel_majority_baseline((mask for _, mask in train), truths, classes)
     assert always.metrics["pixel_accuracy"].value == pytest.approx(np.mean([mask for _, mask, _ in test]))
-    assert always.extra["baseline"] == "always interior"
+    assert always.extra["baseline"] == "always answering 'interior'"

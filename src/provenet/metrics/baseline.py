@@ -38,7 +38,7 @@ def majority_baseline(train_targets: NDArray[np.int64], targets: NDArray[np.int6
     Example:
         >>> scores = majority_baseline(np.array([0, 0, 1]), np.array([0, 1, 1, 1]), ("cat", "dog"))
         >>> scores.metrics["accuracy"].value, scores.extra["baseline"]
-        (0.25, 'always cat')
+        (0.25, "always answering 'cat'")
     """
     counts = np.bincount(train_targets[_known(train_targets, classes)], minlength=len(classes))
     logits = torch.from_numpy(np.log((counts + 1) / (counts.sum() + len(classes))))
@@ -46,7 +46,7 @@ def majority_baseline(train_targets: NDArray[np.int64], targets: NDArray[np.int6
     tally.update(
         logits.expand(len(targets), -1), torch.from_numpy(np.array(targets, np.int64)), np.arange(len(targets))
     )
-    return _named(tally.scores(), f"always {classes[int(counts.argmax())]}")
+    return _named(tally.scores(), f"always answering '{classes[int(counts.argmax())]}'")
 
 
 def majority_pixel(train_masks: Iterable[Mask], num_classes: int) -> int:
@@ -80,7 +80,7 @@ def pixel_majority_baseline(
     tally = SegmentationTally(classes)
     for mask, sample_id in samples:
         tally.update(np.full_like(mask, majority), mask, sample_id)
-    return _named(tally.scores(), f"always {classes[majority]}")
+    return _named(tally.scores(), f"always answering '{classes[majority]}'")
 
 
 def otsu_baseline(
