@@ -100,7 +100,7 @@ def lr_range(job: Job, net: nn.Module, build: Build, low: float, high: float, up
         optimizer.zero_grad(set_to_none=True)
         average = 0.8 * average + 0.2 * loss.item()
         smoothed = average / (1 - 0.8 ** (i + 1))
-        if not math.isfinite(smoothed) or smoothed > 2 * losses[0] if losses else False:
+        if not math.isfinite(smoothed) or (losses and smoothed > 2 * losses[0]):
             limit = lr
             break
         lrs.append(lr)

@@ -11,6 +11,7 @@ from torch import nn
 from provenet.core.errors import Fault, RecipeError
 from provenet.engine.probe import step_seconds
 from provenet.recipe.build import Session, clean_ids
+from provenet.run.finish import FINAL_CLEAN
 
 MARGIN = 0.96
 """Share of the time left that is planned with: measured times vary by a few per cent."""
@@ -61,14 +62,9 @@ def measure(session: Session, net: nn.Module) -> Pace:
     session.scorer.score(net, few)
     sample_s = (time.perf_counter() - began) / len(few)
     clean = len(clean_ids(session.dataset))
-    final = len(splits["val"]) + len(splits["test"]) + len(final_clean_ids_count(session))
+    clean_at_end = len(clean_ids(session.dataset, FINAL_CLEAN[session.dataset.task]))
+    final = len(splits["val"]) + len(splits["test"]) + clean_at_end
     return Pace(step_s, sample_s, sample_s * (len(splits["val"]) + clean), sample_s * final * 1.2 + 12.0)
-
-
-def final_clean_ids_count(session: Session) -> range:
-    """Return a range as long as the number of training images that the end scores clean."""
-    most = 5000 if session.dataset.task == "classification" else 200
-    return range(min(most, len(session.dataset.splits["train"])))
 
 
 def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float) -> Plan:
@@ -85,14 +81,16 @@ def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float) -> Pla
 
     Example:
         >>> plan(Pace(1.0, 0.0, 10.0, 20.0), 620.0, 100, 11).steps
-        523
+        514
     """
-    train_s = (left_s - pace.final_s) * MARGIN
+    # One validation comes at the very end, wherever the others fall.
+    train_s = (left_s - pace.final_s) * MARGIN - pace.validation_s
     epochs_between = max(1, round(pace.validation_s / (VALIDATION_SHARE * pace.step_s * steps_per_epoch)))
     per_step = pace.step_s + pace.validation_s / (epochs_between * steps_per_epoch)
     steps = int(train_s / per_step)
     if steps < 2:
-        needed = math.ceil((pace.final_s + 60 * pace.step_s + minutes * 60 - left_s) / 60 + 1)
+        needed_s = pace.final_s + 2 * pace.validation_s + 60 * pace.step_s + minutes * 60 - left_s
+        needed = math.ceil(needed_s / 60 + 1)
         raise RecipeError(
             Fault(
                 f"minutes={minutes:g} is too short for this data on this machine",

@@ -208,6 +208,11 @@ class SGD(Grouped):
         groups = grouped(named_parameters, lambda name, p: self.options(p, multipliers(name), self.weight_decay))
         nesterov = self.nesterov and self.momentum > 0
         optimizer = torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=nesterov, fused=True)
+        if self.momentum > 0:
+            # Zeros give the same first step as none, and let parameters of one group begin to learn at different times,
+            # as transfer does: the fused kernel takes the momentum of all or of none.
+            for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return _ready(optimizer, self.lr)
 
 
