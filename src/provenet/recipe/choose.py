@@ -17,6 +17,25 @@ SMALL_SIDE = 64
 
 
 @dataclass(frozen=True)
+class Donor:
+    """A run that weights are taken from.
+
+    Args:
+        task: what it learnt.
+        net: its net block.
+        side: longer side of its view, pixels.
+        mean: what its inputs were centred at, on the scale 0..1, one number a channel.
+        std: what they were divided by.
+    """
+
+    task: Task
+    net: Mapping[str, Any]
+    side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the choices rest on.
 
@@ -31,8 +50,7 @@ class Facts:
         device: "cpu" or "cuda".
         fast_bf16: whether the device multiplies bfloat16 in hardware.
         num_undivided: images that a validation split would be drawn from; 0 where the layout gives one.
-        pretrained_net: net block of the run that `pretrained=` names; None when there is none.
-        pretrained_size: its view size.
+        donor: the run that `pretrained=` names; None when it names none.
     """
 
     task: Task
@@ -45,8 +63,7 @@ class Facts:
     device: str
     fast_bf16: bool
     num_undivided: int = 0
-    pretrained_net: Mapping[str, Any] | None = None
-    pretrained_size: tuple[int, int] | None = None
+    donor: Donor | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +129,9 @@ def choose(facts: Facts, said: Mapping[str, Any]) -> list[Choice]:
     """
     draft = Draft(said)
     rules = (
-        (_machine, _classification, _common) if facts.task == "classification" else (_machine, _segmentation, _common)
+        (_machine, _transfer, _classification, _common)
+        if facts.task == "classification"
+        else (_machine, _transfer, _segmentation, _common)
     )
     for rule in rules:
         for choice in rule(facts, draft):
@@ -129,14 +148,26 @@ def _machine(facts: Facts, draft: Draft) -> Iterator[Choice]:
         yield Choice("precision", "fp32", "this machine has no hardware for bfloat16")
 
 
+def _transfer(facts: Facts, draft: Draft) -> Iterator[Choice]:
+    """Yield what goes with given weights: the net and the input statistics they were made for, and the tuning."""
+    if not draft.get("pretrained"):
+        return
+    if facts.donor is not None:
+        if facts.donor.task == facts.task:
+            yield Choice("net", dict(facts.donor.net), "the net of the run that the weights come from")
+        inputs = {"name": "pretrained", "mean": list(facts.donor.mean), "std": list(facts.donor.std)}
+        yield Choice("inputs", inputs, "the statistics that the weights were made for")
+    elif draft.get("pretrained") is True:
+        yield Choice("inputs.name", "pretrained", "the statistics that the weights were made for")
+    yield Choice("transfer.name", "fine_tune", "the head first, then all of it, gently towards the input")
+
+
 # --- classification ---------------------------------------------------------------------------------------------
 
 
 def _classification(facts: Facts, draft: Draft) -> Iterator[Choice]:
     yield from _classification_view(facts, draft)
-    if facts.pretrained_net is not None:
-        yield Choice("net", dict(facts.pretrained_net), "the net of the run that the weights come from")
-    else:
+    if draft.name("net") is None:
         yield _classifier(draft)
     yield from (_convnet_recipe if draft.name("net") == "convnet" else _resnet_recipe)(facts, draft)
     yield from _classification_augment(facts, draft)
@@ -154,7 +185,10 @@ def _classifier(draft: Draft) -> Choice:
 
 
 def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
-    if facts.side <= SMALL_SIDE:
+    if facts.donor is not None and facts.side > facts.donor.side:
+        side = min(2 * facts.donor.side, 32 * max(1, facts.side // 32))
+        reason = f"at most twice the {facts.donor.side} pixels that the weights were trained at"
+    elif facts.side <= SMALL_SIDE:
         side = max(8, facts.side if facts.same_size else 8 * round(facts.side / 8))
         reason = "the size of all pictures" if facts.same_size else "the median size, to a multiple of 8"
     else:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from provenet.core.errors import DataError, Fault, listed
-from provenet.core.files import write_json, write_text
+from provenet.core.files import read_json, write_json, write_text
 from provenet.core.log import Reporter
 from provenet.data.dataset import Dataset, prepare, value_names
 from provenet.data.index import read_index
@@ -20,14 +20,14 @@ from provenet.engine.precision import fast_bf16
 from provenet.engine.probe import lr_range
 from provenet.nets.weights import find_weights
 from provenet.recipe.build import Session, build_device, build_session, fit_stats
-from provenet.recipe.choose import Choice, Facts, choose
+from provenet.recipe.choose import Choice, Donor, Facts, choose
 from provenet.recipe.load import load as load_recipe
 from provenet.recipe.load import read_yaml
 from provenet.recipe.schema import Recipe, dump_yaml
 from provenet.recipe.tree import Overrides, leaves
 from provenet.run.budget import measure, plan
 from provenet.run.folder import RunFolder
-from provenet.run.model import stats_to_json, store_cache
+from provenet.run.model import stats_from_json, stats_to_json, store_cache
 from provenet.run.provenance import provenance
 
 if TYPE_CHECKING:
@@ -76,7 +76,6 @@ def said_by(overrides: Overrides) -> dict[str, Any]:
 def facts_of(found: Survey, overrides: Overrides) -> Facts:
     """Return what the automatic choices rest on."""
     device = str(overrides.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
-    donor = _donor(overrides.get("pretrained"))
     if not len(found.sizes):
         raise DataError(Fault("no sampled picture has a readable header", listed(found.unreadable, 5)))
     return Facts(
@@ -90,8 +89,7 @@ def facts_of(found: Survey, overrides: Overrides) -> Facts:
         grey=found.all_grey,
         device=device,
         fast_bf16=device.split(":")[0] in ("cpu", "cuda") and _fast(device),
-        pretrained_net=None if donor is None else donor.net.model_dump(mode="json"),
-        pretrained_size=None if donor is None else donor.view.size,
+        donor=_donor(overrides.get("pretrained")),
     )
 
 
@@ -105,11 +103,15 @@ def _fast(device: str) -> bool:
     return (not device.startswith("cuda") or torch.cuda.is_available()) and fast_bf16(torch.device(device))
 
 
-def _donor(pretrained: Any) -> Recipe | None:
-    """Return the recipe of the run that weights are taken from, when they are a run's."""
-    if not isinstance(pretrained, str) or not (Path(pretrained) / "recipe.yaml").exists():
+def _donor(pretrained: Any) -> Donor | None:
+    """Return the run that weights are taken from; None when they are no run's."""
+    if not isinstance(pretrained, str) or not RunFolder(Path(pretrained)).started:
         return None
-    return load_recipe(read_yaml(Path(pretrained) / "recipe.yaml"))
+    folder = RunFolder(Path(pretrained))
+    recipe = load_recipe(read_yaml(folder.recipe))
+    stats = stats_from_json(read_json(folder.data)["stats"])
+    mean, std = (tuple(value / 255 for value in values) for values in (stats.mean, stats.std))
+    return Donor(recipe.task, recipe.net.model_dump(mode="json"), max(recipe.view.size), mean, std)
 
 
 def _settle(session: Session, request: Request, reporter: Reporter) -> list[Choice]:
