@@ -82,6 +82,7 @@ class Run:
 
 def train(
     data: str | Path,
+    /,
     *,
     out: str | Path | None = None,
     recipe: str | Path | None = None,

@@ -87,8 +87,8 @@ def free_name(file: str, taken: set[str]) -> str:
         >>> [free_name(name, taken) for name in ("a.jpg", "a.png", "../../b/c.png", "/etc/d.png")]
         ['a.png', 'a.png.png', 'b/c.png', 'etc/d.png']
     """
-    parts = [part for part in PurePosixPath(file.replace("\\", "/")).parts if part not in ("/", "..", ".")]
-    path = PurePosixPath(*parts)
+    parts = [part for part in file.replace("\\", "/").split("/") if part not in ("", "..", ".")]
+    path = PurePosixPath(*(parts or ["picture"]))
     tries = [path.with_suffix(".png"), path.with_name(path.name + ".png")]
     number = 2
     while str(tries[0]).casefold() in taken:

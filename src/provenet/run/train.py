@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -196,19 +196,18 @@ def _fit(folder: RunFolder, session: Session, listeners: Listeners) -> None:
     checkpoints = Checkpoints(folder.checkpoints)
     checkpoints.clean()
     state = session.new_state()
-    journal = RunJournal(folder)
-    if checkpoints.steps():
-        for damaged in checkpoints.load(state):
-            listeners.reporter.warn(f"{damaged} An earlier checkpoint is used.")
-        listeners.reporter.note(f"going on after update {state.counters.step} of {session.job.total_steps}")
-        journal.event({"step": state.counters.step, "kind": "resume", "text": "went on from a checkpoint"})
-    journal.cut(state.counters.log_bytes)
-    listeners.reporter.note(_length(session))
-    try:
-        with listeners.stopping() as wish:
-            loop = Loop(session.job, state, checkpoints, journal, Observers(listeners.observers), wish)
-            outcome = loop.run()
-    finally:
-        journal.sync()
-        journal.close()
+    with closing(RunJournal(folder)) as journal:
+        if checkpoints.steps():
+            for damaged in checkpoints.load(state):
+                listeners.reporter.warn(f"{damaged} An earlier checkpoint is used.")
+            listeners.reporter.note(f"going on after update {state.counters.step} of {session.job.total_steps}")
+            journal.event({"step": state.counters.step, "kind": "resume", "text": "went on from a checkpoint"})
+        journal.cut(state.counters.log_bytes)
+        listeners.reporter.note(_length(session))
+        try:
+            with listeners.stopping() as wish:
+                loop = Loop(session.job, state, checkpoints, journal, Observers(listeners.observers), wish)
+                outcome = loop.run()
+        finally:
+            journal.sync()
     finish(folder, session, state, outcome, listeners.reporter)
