@@ -38,15 +38,11 @@ def build_device(name: str) -> torch.device:
         RecipeError: it is not there.
     """
     device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RecipeError(
-            Fault(
-                f"device={name} is not there",
-                "torch finds no CUDA device",
-                "cpu",
-                "leave `device` out, or say device=cpu",
-            )
-        )
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device.type == "cuda" and (device.index or 0) >= found:
+        got = f"torch finds {found} CUDA devices" if found else "torch finds no CUDA device"
+        allowed = ", ".join(["cpu", *(f"cuda:{index}" for index in range(found))])
+        raise RecipeError(Fault(f"device={name} is not there", got, allowed, "leave `device` out, or say device=cpu"))
     return device
 
 
@@ -173,12 +169,15 @@ def _job(recipe: Recipe, loader: Loader, scorer: Scorer, net: Net) -> Job:
 
 
 def _class_weights(recipe: Recipe, dataset: Dataset) -> Tensor | None:
-    """Return weights in inverse proportion to the classes' counts in the training split, with mean 1 a sample."""
+    """Return weights in inverse proportion to the classes' counts in the training split, with mean 1 a sample.
+
+    A class that the split does not have weighs 0: label smoothing and Dice would else see it at an absurd weight.
+    """
     if recipe.imbalance != "weights":
         return None
     counts = class_counts(dataset)
-    weights = counts.sum() / (np.maximum(counts, 1) * np.count_nonzero(counts))
-    return torch.tensor(weights, dtype=torch.float32)
+    weights = np.where(counts > 0, counts.sum() / (np.maximum(counts, 1) * np.count_nonzero(counts)), 0.0)
+    return torch.tensor(weights, dtype=torch.float32, device=recipe.device)
 
 
 def class_counts(dataset: Dataset) -> np.ndarray:

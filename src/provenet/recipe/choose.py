@@ -190,7 +190,8 @@ def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
         reason = f"at most twice the {facts.donor.side} pixels that the weights were trained at"
     elif facts.side <= SMALL_SIDE:
         side = max(8, facts.side if facts.same_size else 8 * round(facts.side / 8))
-        reason = "the size of all pictures" if facts.same_size else "the median size, to a multiple of 8"
+        whole = "the size" if facts.side == facts.long_side else "the shorter side"
+        reason = f"{whole} of all pictures" if facts.same_size else "the median size, to a multiple of 8"
     else:
         most = 128 if facts.device == "cpu" else 224
         side = min(most, 32 * max(2, facts.side // 32))
@@ -209,25 +210,28 @@ def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
 
 
 def _convnet_recipe(facts: Facts, draft: Draft) -> Iterator[Choice]:
-    batch = _batch_size(facts.num_train, 512)
-    yield Choice("batch_size", batch, "as many as keep the number of updates up")
-    yield Choice("loss.label_smoothing", 0.1, "half of what was published with this net: surer of what it knows")
+    yield Choice("batch_size", _batch_size(facts.num_train, 512), "as many as keep the number of updates up")
+    if draft.name("loss") in (None, "cross_entropy"):
+        yield Choice("loss.label_smoothing", 0.1, "half of what was published with this net: surer of what it knows")
     yield Choice("schedule.name", "linear", "as published with this net")
-    yield Choice("schedule.warmup_frac", 0.23, "as published with this net")
+    if draft.name("schedule") == "linear":
+        yield Choice("schedule.warmup_frac", 0.23, "as published with this net")
     yield Choice("optimizer.name", "sgd", "as published with this net")
     if draft.name("optimizer") == "sgd":
+        lr = round(0.75 * draft.get("batch_size") / 512, 4)
         yield Choice("optimizer.momentum", 0.85, "as published with this net")
-        yield Choice("optimizer.lr", round(0.75 * batch / 512, 4), "0.75 at 512 images a batch, in proportion")
+        yield Choice("optimizer.lr", lr, "0.75 at 512 images a batch, in proportion")
         yield Choice("optimizer.weight_decay", 1.3e-3, "as published with this net")
 
 
 def _resnet_recipe(facts: Facts, draft: Draft) -> Iterator[Choice]:
-    batch = _batch_size(facts.num_train, 128)
-    yield Choice("batch_size", batch, "as many as keep the number of updates up")
-    yield Choice("loss.label_smoothing", 0.1, "usual")
+    yield Choice("batch_size", _batch_size(facts.num_train, 128), "as many as keep the number of updates up")
+    if draft.name("loss") in (None, "cross_entropy"):
+        yield Choice("loss.label_smoothing", 0.1, "usual")
     yield Choice("optimizer.name", "sgd", "the strongest for residual nets from scratch")
     if draft.name("optimizer") == "sgd":
-        yield Choice("optimizer.lr", round(0.1 * batch / 128, 4), "0.1 at 128 images a batch, in proportion")
+        lr = round(0.1 * draft.get("batch_size") / 128, 4)
+        yield Choice("optimizer.lr", lr, "0.1 at 128 images a batch, in proportion")
         yield Choice("optimizer.weight_decay", 5e-4, "usual for data sets of this size")
 
 
@@ -265,7 +269,7 @@ def _segmentation(facts: Facts, draft: Draft) -> Iterator[Choice]:
     yield Choice("view.size", (side, side), "windows of at most 256 pixels: more pictures a batch, more varied")
     yield Choice("view.resize", "window", "trains on windows at full resolution, evaluates whole pictures")
     yield Choice("net.name", "unet", "sharp borders need skips")
-    if facts.device == "cpu" and draft.name("net") in ("unet", "fcn"):
+    if facts.device == "cpu" and draft.name("net") in ("unet", "fcn") and draft.get("net.encoder") is None:
         yield Choice("net.width", 16, "twice as fast on a CPU as 32, so twice the training in the same time")
     yield Choice("batch_size", 8 if facts.num_train >= 64 else 4, "windows a batch that suit batch norm")
     yield Choice("optimizer.name", "adamw", "robust for U-Nets without tuning")
