@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from provenet.core.errors import DivergedError, StorageError
 from provenet.engine.checkpoint import Checkpoints
+from provenet.engine.job import Job, Validation
 from provenet.engine.loop import Interrupted
 from provenet.engine.observe import StepInfo
 from provenet.engine.state import TrainState
@@ -272,3 +274,17 @@ def test_stopping_on_a_full_disk_does_not_claim_a_checkpoint(
     monkeypatch.setattr(Checkpoints, "save", refuse)
     run = sitting(tmp_path, make_job(), interrupted=lambda state: state.counters.step == 2).run()
     assert isinstance(run.error, StorageError)
+
+
+@pytest.mark.parametrize("total, every", [(12, 5), (10, 5), (3, 7), (1, 1)])
+def test_validations_after_counts_what_is_validation_says(total: int, every: int) -> None:
+    job: Any = SimpleNamespace(total_steps=total, steps_per_validation=every)
+    for step in range(total + 1):
+        expected = sum(Job.is_validation(job, later) for later in range(step + 1, total + 1))
+        assert Job.validations_after(job, step) == expected
+
+
+def test_without_a_score_the_newest_weights_are_the_best(tmp_path: Path, sitting: Any, make_job: Any) -> None:
+    job = make_job(validate=lambda net: Validation(None, {}, {}), patience=None, total_steps=7)
+    run = sitting(tmp_path, job).run()
+    assert run.state.counters.best_step == 7 and run.state.counters.waited == 0

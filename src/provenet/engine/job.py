@@ -33,13 +33,14 @@ class Validation:
     """What a validation found.
 
     Args:
-        primary: the score that decides which weights are best; larger is better.
+        primary: the score that decides which weights are best, larger is better; None where there is nothing to score,
+            and then the newest weights count as the best.
         metrics: all scores of the validation split, by name.
         train_clean: the same on training images that are not augmented.
         loss: loss on the validation split.
     """
 
-    primary: float
+    primary: float | None
     metrics: dict[str, float | None]
     train_clean: dict[str, float | None]
     loss: float | None = None
@@ -87,6 +88,11 @@ class Job:
     def is_validation(self, step: int) -> bool:
         """Return whether a validation follows update number `step` (from 1)."""
         return step % self.steps_per_validation == 0 or step == self.total_steps
+
+    def validations_after(self, step: int) -> int:
+        """Return how many validations are still to come once update number `step` is validated."""
+        whole = self.total_steps // self.steps_per_validation - step // self.steps_per_validation
+        return whole + (step < self.total_steps and self.total_steps % self.steps_per_validation > 0)
 
 
 @dataclass(frozen=True)

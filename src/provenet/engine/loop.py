@@ -64,6 +64,7 @@ class Loop:
     _saved_at: float = 0.0
     _last: float = 0.0
     _pace: float = 0.0
+    _validation_s: float = 0.0
     _best: Tensors | None = None
 
     def run(self) -> Outcome:
@@ -151,6 +152,7 @@ class Loop:
         counters.seconds += seconds
         self._pace = seconds if self._pace == 0 else 0.9 * self._pace + 0.1 * seconds
         left = (self.job.total_steps - counters.step) * self._pace
+        left += self.job.validations_after(counters.step) * self._validation_s
         epoch = counters.step / self.job.loader.steps_per_epoch
         info = StepInfo(
             counters.step, self.job.total_steps, epoch, result.loss, result.lr, num_images / self._pace, left
@@ -163,17 +165,16 @@ class Loop:
         """Score the evaluated net; keep it when it is the best so far."""
         counters = self.state.counters
         found = self.job.validate(self.state.evaluated)
-        if counters.best is None or found.primary > counters.best:
+        if counters.best is None or found.primary is None or found.primary > counters.best:
             counters.best, counters.best_step, counters.waited = found.primary, counters.step, 0
             self._best = self.state.evaluated.state_dict()
             if not self._storing(self._save_best):
                 self._best = {name: value.clone() for name, value in self._best.items()}
         else:
             counters.waited += 1
-        if counters.schedule is not None:
+        if counters.schedule is not None and found.primary is not None:
             counters.schedule = self.job.schedule.observe(counters.schedule, found.primary)
         epoch = counters.step / self.job.loader.steps_per_epoch
-        now = time.monotonic()
         row: dict[str, Any] = {
             "epoch": round(epoch, 4),
             "step": counters.step,
@@ -188,10 +189,10 @@ class Loop:
             "images_per_s": round(counters.images / counters.seconds, 1) if counters.seconds else None,
         }
         counters.loss_sum, counters.loss_count = 0.0, 0
-        self._last += time.monotonic() - now
         self.journal.validated(row)
         self.observers.validated(row)
-        self._last = time.monotonic()
+        began, self._last = self._last, time.monotonic()
+        self._validation_s = self._last - began
 
     def _event(self, kind: str, text: str) -> None:
         row = {"step": self.state.counters.step, "kind": kind, "text": text}

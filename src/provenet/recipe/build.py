@@ -195,10 +195,8 @@ def _validator(scorer: Scorer) -> Callable[[nn.Module], Validation]:
     def validate(net: nn.Module) -> Validation:
         val, loss = scorer.score(net, dataset.splits["val"], boundaries=False)
         train, _ = scorer.score(net, clean, boundaries=False)
-        scores = val.quick()
-        primary = scores[val.primary]
-        # A score that is not defined (a split without the class) never counts as the best.
-        return Validation(primary if math.isfinite(primary) else -1.0, defined(scores), defined(train.quick()), loss)
+        scores = defined(val.quick())
+        return Validation(scores[val.primary], scores, defined(train.quick()), loss)
 
     return validate
 
