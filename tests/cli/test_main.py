@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -71,8 +69,8 @@ def test_a_bug_is_not_hidden(monkeypatch):
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=st.lists(st.sampled_from(WORDS), max_size=5))
-def test_any_words_end_with_a_documented_code(call, tmp_path, words):
-    os.chdir(tmp_path)
+def test_any_words_end_with_a_documented_code(call, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
     code, shown, errors = call(*[word for word in words if word != "--traceback"])
     assert code in DOCUMENTED
     assert "Traceback" not in shown + errors

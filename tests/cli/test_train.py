@@ -16,6 +16,14 @@ from provenet.cli.console import Terminal
 LAST = "checkpoints/step-0000014/weights.safetensors"
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C is heard, also where the tests run in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def weights(run: Path) -> bytes:
     return (run / LAST).read_bytes()
 

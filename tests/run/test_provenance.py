@@ -12,7 +12,7 @@ from provenet.run.provenance import differences, fingerprint
 
 def test_a_run_says_where_it_comes_from(photo_run):
     found = json.loads((photo_run / "provenance.json").read_text())
-    assert found["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert torch.__version__.startswith(found["versions"]["torch"].split("+")[0])
     assert found["recipe_sha256"] == hashlib.sha256((photo_run / "recipe.yaml").read_bytes()).hexdigest()
     assert found["data_fingerprint"] == json.loads((photo_run / "data.json").read_text())["fingerprint"]
     assert found["fingerprint"]["threads"] == 1

@@ -30,7 +30,9 @@ class Stop:
         self.code: int | None = None
 
     def __enter__(self) -> Stop:
-        self._before = {number: signal.signal(number, self._heard) for number in (signal.SIGINT, signal.SIGTERM)}
+        # What was ignored stays ignored: Ctrl-C is not meant for a job in the background.
+        heeded = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) != signal.SIG_IGN]
+        self._before = {number: signal.signal(number, self._heard) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from provenet.core.errors import Fault, RecipeError, ResumeError
@@ -55,7 +56,7 @@ def load_model(path: Path, device: str | None = None) -> Model:
 
     Args:
         path: the run folder.
-        device: where the net shall live; None: where it was trained.
+        device: where the net shall live; None: where it was trained, or the CPU where that is not there.
 
     Raises:
         RecipeError: the folder holds no run.
@@ -65,6 +66,8 @@ def load_model(path: Path, device: str | None = None) -> Model:
     if not folder.started:
         raise RecipeError(Fault(f"{path} holds no run", remedy="name a folder that `provenet train` has filled"))
     recipe = load_recipe(read_yaml(folder.recipe))
+    if device is None and recipe.device.startswith("cuda") and not torch.cuda.is_available():
+        device = "cpu"
     if device is not None:
         recipe = recipe.model_copy(update={"device": device})
     data = folder.read(folder.data)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import cv2
 import torch
 
 from provenet import __version__
@@ -25,7 +27,7 @@ def fingerprint(device: str, precision: str) -> dict[str, Any]:
     return {
         "provenet": __version__,
         "torch": torch.__version__,
-        "opencv": version("opencv-python-headless"),
+        "opencv": cv2.__version__,
         "hardware": hardware,
         "device": device,
         "precision": precision,
@@ -37,7 +39,7 @@ def provenance(recipe_text: str, device: str, precision: str, data: dict[str, An
     """Return the content of `provenance.json`."""
     return {
         "fingerprint": fingerprint(device, precision),
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in PACKAGES},
         "python": platform.python_version(),
         "machine": {
             "system": platform.platform(),
@@ -45,7 +47,9 @@ def provenance(recipe_text: str, device: str, precision: str, data: dict[str, An
             "cores": os.cpu_count(),
             "memory_gib": _memory_gib(),
         },
-        "command": " ".join(["provenet", *sys.argv[1:]]) if Path(sys.argv[0]).stem in ("provenet", "__main__") else "",
+        "command": shlex.join(["provenet", *sys.argv[1:]])
+        if Path(sys.argv[0]).stem in ("provenet", "__main__")
+        else "",
         "git": _git_state(),
         "recipe_sha256": sha256(recipe_text),
         "data": data.get("source", ""),
@@ -61,6 +65,14 @@ def differences(stored: dict[str, Any], now: dict[str, Any]) -> list[str]:
         ['threads was 2 and is 1']
     """
     return [f"{key} was {stored.get(key)} and is {now[key]}" for key in now if stored.get(key) != now[key]]
+
+
+def _version(name: str) -> str | None:
+    """Return the version of a package, None where it is not there under this name (as another build of OpenCV)."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:
