@@ -78,7 +78,7 @@ def test_defaults_follow_the_net():
         ("epochs=1e999", "epochs cannot have this value", ""),
         ("epochs=.nan", "epochs cannot have this value", ""),
         ("batch_size=2.5", "batch_size cannot have this value", "128"),
-        ("compile=7", "compile cannot have this value", "false"),
+        ("channels_last=7", "channels_last cannot have this value", "true"),
         ("pretrained=[1]", "pretrained cannot have this value", ""),
         ("precision=fp16", "precision cannot have this value", "fp32"),
         ("device=gpu", "device cannot have this value", "cpu"),
@@ -218,3 +218,10 @@ yaml_lines = st.lists(
 @given(yaml_lines)
 def test_any_file_gives_a_recipe_or_its_faults(lines):
     only_recipe_errors(lambda: from_text("\n".join(lines), "recipe.yaml"))
+
+
+def test_fields_of_a_net_may_be_set_before_the_data_say_which_net() -> None:
+    assert gather(None, ["net.width=16"]).get("net.width") == 16
+    assert gather(None, ["net.widths=[8,8]"]).get("net.widths") == [8, 8]
+    with pytest.raises(RecipeError, match=r"net\.widht"):
+        gather(None, ["net.widht=16"])

@@ -15,7 +15,6 @@ def test_values_of_every_kind():
             [
                 "optimizer.lr=1e-3",
                 "batch_size=32",
-                "compile=true",
                 "channels_last=no",
                 "clip=none",
                 "view.size=[32, 48]",
@@ -26,7 +25,7 @@ def test_values_of_every_kind():
         )
     )
     assert recipe.optimizer.lr == 1e-3
-    assert (recipe.batch_size, recipe.compile, recipe.channels_last, recipe.clip) == (32, True, False, None)
+    assert (recipe.batch_size, recipe.channels_last, recipe.clip) == (32, False, None)
     assert recipe.view.size == (32, 48)
     assert recipe.data.void == ("0", "1,2,3")
     assert recipe.data.classes == {"0": "no", "255": "true"}

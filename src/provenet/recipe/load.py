@@ -13,6 +13,7 @@ from provenet.core.errors import Fault, RecipeError
 from provenet.recipe.conflicts import clashes, idle
 from provenet.recipe.defaults import defaults
 from provenet.recipe.faults import faults_of
+from provenet.recipe.form import forms
 from provenet.recipe.schema import Recipe
 from provenet.recipe.text import MAX_BYTES, Reading, read
 from provenet.recipe.tidy import tidy
@@ -57,10 +58,19 @@ def gather(
     """
     overrides = read_yaml(file) if file is not None else Overrides()
     overrides = overrides.then(from_kwargs(arguments or {})).then(parse_words(words))
-    _, faults = _checked({}, overrides)
+    _, faults = _checked(_likely_net(overrides), overrides)
     if faults:
         raise RecipeError(faults)
     return overrides
+
+
+def _likely_net(overrides: Overrides) -> Tree:
+    """Return a net that has the fields which were set without a name; which one it will be, the data decide."""
+    block = overrides.get("net")
+    if not isinstance(block, dict) or "name" in block:
+        return {}
+    fitting = (name for name, member in forms(Recipe)["net"].members.items() if set(block) <= set(member.model_fields))
+    return {"net": {"name": name}} if (name := next(fitting, None)) else {}
 
 
 def _checked(chosen: Tree, overrides: Overrides) -> tuple[Recipe | None, list[Fault]]:

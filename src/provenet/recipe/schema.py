@@ -100,8 +100,6 @@ class Recipe(Spec):
     """Where to train: cpu, cuda, or cuda:N."""
     channels_last: bool = True
     """Keep the channels of a pixel side by side in memory."""
-    compile: bool = False
-    """Compile the net before training."""
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     """Seed of weights, order, augmentation and dropout, from 0; splits have their own, data.split_seed."""
     val_every: Amount = 1.0
@@ -132,7 +130,7 @@ class Recipe(Spec):
     def identity(self) -> str:
         """Return the SHA-256 of the recipe, every default written out: the identity of a run.
 
-        Every field counts: device, precision and compile change the last bits of the result.
+        Every field counts: device and precision change the last bits of the result.
         """
         return sha256(canonical(self.model_dump(mode="json")))
 

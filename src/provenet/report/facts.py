@@ -10,7 +10,7 @@ import yaml
 from provenet.records import RunRecord
 from provenet.report.page import Table
 from provenet.report.parts import entries, part, rows
-from provenet.report.verdict import resume_command
+from provenet.report.verdict import resume_command, run_path
 from provenet.report.words import counted, flat, is_number, number, plain, split_name
 
 MOST_FILES = 200
@@ -103,7 +103,7 @@ def recipe_text(record: RunRecord) -> str:
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
     """Return what can be done from here: words and the command line to copy."""
-    run, source = shlex.quote(record.name), record.data.get("source") or record.provenance.get("data")
+    run, source = run_path(record), record.data.get("source") or record.provenance.get("data")
     data = shlex.quote(source) if isinstance(source, str) and source else "path/to/images"
     go_on = [] if record.finished else [("Go on where it stopped", resume_command(record))]
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 from provenet.records import EpochRow, RunRecord
@@ -101,4 +102,11 @@ def unfinished_sentence(record: RunRecord) -> str:
 
 def resume_command(record: RunRecord) -> str:
     """Return the command that goes on with the run."""
-    return f"provenet resume {shlex.quote(record.name)}"
+    return f"provenet resume {run_path(record)}"
+
+
+def run_path(record: RunRecord) -> str:
+    """Return the run folder as a word of a command line: from where the user is, else its name alone."""
+    here = Path.cwd()
+    path = record.folder.relative_to(here) if record.folder.is_relative_to(here) else Path(record.name)
+    return shlex.quote(path.as_posix())
