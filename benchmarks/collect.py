@@ -1,7 +1,7 @@
 """Gather the figures of finished runs and speed measurements into one file, and write the tables of the README from it.
 
-    python benchmarks/collect.py runs/nuclei runs/cifar10 ...      adds or renews these runs in results/main_job.json
-    python benchmarks/collect.py                                   only writes the tables again
+python benchmarks/collect.py runs/nuclei runs/cifar10 ...      adds or renews these runs in results/main_job.json
+python benchmarks/collect.py                                   only writes the tables again
 """
 
 from __future__ import annotations
@@ -72,8 +72,9 @@ def speed_table() -> str:
     for path in sorted((HERE / "results").glob("loop_speed_*.json")):
         found = json.loads(path.read_text())
         ratios = found["median_ratios"]
-        speed = found["median_images_per_s"]["loop"]
-        lines.append(f"| {found['data']} | {speed:.0f} | {ratios['loop_over_limit']:.2f} | {ratios['loop_over_plain']:.2f} |")
+        speed = f"{found['median_images_per_s']['loop']:.0f}"
+        row = (found["data"], speed, f"{ratios['loop_over_limit']:.2f}", f"{ratios['loop_over_plain']:.2f}")
+        lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

@@ -21,7 +21,8 @@ from provenet.run.folder import RunFolder
 from provenet.run.model import Model, load_model
 from provenet.run.predict import Answering, Prediction
 from provenet.run.predict import predict as run_predict
-from provenet.run.train import Listeners, Request, request_of, same_request
+from provenet.run.request import Request, request_of, same_request
+from provenet.run.train import Listeners
 from provenet.run.train import train as run_train
 
 

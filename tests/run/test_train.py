@@ -9,7 +9,8 @@ import pytest
 from provenet.core.errors import DataError, ResumeError
 from provenet.core.log import Silent
 from provenet.recipe.words import parse_words
-from provenet.run.train import Listeners, Request, located, request_of, same_request, train
+from provenet.run.request import Request, located, request_of, same_request
+from provenet.run.train import Listeners, train
 
 
 def test_a_path_is_stored_as_absolute_and_a_name_as_it_is(tmp_path, monkeypatch):

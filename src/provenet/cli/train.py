@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from provenet.run.train import Request
+    from provenet.run.request import Request
 
 Words = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Recipe values, as in epochs=10 net=resnet.")
@@ -59,7 +59,7 @@ def train(
     started = time.monotonic()
     from provenet.api import default_out
     from provenet.recipe.load import gather
-    from provenet.run.train import Request
+    from provenet.run.request import Request
 
     overrides = gather(recipe, words or [])
     folder = out or default_out(data, overrides)
@@ -73,7 +73,7 @@ def resume(
     """Go on with a run exactly where it was stopped."""
     from dataclasses import replace
 
-    from provenet.run.train import request_of
+    from provenet.run.request import request_of
 
     _follow(replace(request_of(run), save_every_s=save_every))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +29,7 @@ from provenet.run.budget import measure, plan
 from provenet.run.folder import RunFolder
 from provenet.run.model import stats_from_json, stats_to_json, store_cache
 from provenet.run.provenance import provenance
-
-if TYPE_CHECKING:
-    from provenet.run.train import Request
+from provenet.run.request import Request
 
 
 def make_plan(folder: RunFolder, request: Request, reporter: Reporter) -> Session:
