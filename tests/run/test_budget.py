@@ -97,3 +97,10 @@ def test_measure_counts_all_that_is_scored(monkeypatch: pytest.MonkeyPatch) -> N
     assert pace.step_s == 0.25 and pace.sample_s == 1
     assert pace.validation_s == 700 + 1000, "1000 training images are scored clean beside it"
     assert pace.final_s == pytest.approx(1.2 * (700 + 300 + 5000) + 12)
+
+
+def test_validations_come_as_often_as_was_said() -> None:
+    pace = Pace(1.0, 0.0, 10.0, 20.0)
+    said = plan(pace, 620.0, 100, 11, val_every=0.1)
+    assert said.val_every == 0.1 and said.steps < plan(pace, 620.0, 100, 11).steps
+    assert said.steps * pace.step_s + said.steps / 10 * pace.validation_s <= 600

@@ -112,7 +112,7 @@ class Loop:
             counters.bad_steps = MOST_BAD_STEPS
             self._event("overflow", f"weights are not finite after update {counters.step}")
         if validates and counters.bad_steps < MOST_BAD_STEPS:
-            self._validate()
+            self._validate(result.lr)
         if self.interrupted():
             self._stop()
         # Between skipped updates nothing is saved: a roll-back shall go to before the first of them.
@@ -161,8 +161,8 @@ class Loop:
         loss, norm = _finite(result.loss), _finite(result.grad_norm)
         self.journal.step({"step": counters.step, "loss": loss, "lr": result.lr, "grad_norm": norm})
 
-    def _validate(self) -> None:
-        """Score the evaluated net; keep it when it is the best so far."""
+    def _validate(self, lr: float) -> None:
+        """Score the evaluated net after an update at the rate `lr`; keep it when it is the best so far."""
         counters = self.state.counters
         found = self.job.validate(self.state.evaluated)
         if counters.best is None or found.primary is None or found.primary > counters.best:
@@ -178,7 +178,7 @@ class Loop:
         row: dict[str, Any] = {
             "epoch": round(epoch, 4),
             "step": counters.step,
-            "lr": self.job.lr * self.state.lr_scale,
+            "lr": lr,
             "train_loss": counters.loss_sum / counters.loss_count if counters.loss_count else None,
             "val_loss": _finite(found.loss),
             "val": found.metrics,

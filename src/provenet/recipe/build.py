@@ -122,7 +122,7 @@ def build_session(recipe: Recipe, dataset: Dataset, stats: Stats) -> Session:
 
 
 def prepare_net_(net: Net, loader: Loader, feed: Feed) -> None:
-    """Give the first clean training images to a net whose first layer is fitted to them (whitening)."""
+    """Give the first training images to a net whose first layer is fitted to them (whitening)."""
     if not isinstance(net, NeedsImages):
         return
     images: list[Tensor] = []

@@ -67,7 +67,7 @@ def measure(session: Session, net: nn.Module) -> Pace:
     return Pace(step_s, sample_s, sample_s * (len(splits["val"]) + clean), sample_s * final * 1.2 + 12.0)
 
 
-def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float) -> Plan:
+def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float, val_every: float | None = None) -> Plan:
     """Return the updates that fit into the time left, validations and the end included.
 
     Args:
@@ -75,6 +75,7 @@ def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float) -> Pla
         left_s: seconds left of the budget.
         steps_per_epoch: updates an epoch.
         minutes: the whole budget, for the message.
+        val_every: epochs between validations; None: as many as keep their share of the time small.
 
     Raises:
         RecipeError: not even a few updates fit.
@@ -85,7 +86,8 @@ def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float) -> Pla
     """
     # One validation comes at the very end, wherever the others fall.
     train_s = (left_s - pace.final_s) * MARGIN - pace.validation_s
-    epochs_between = max(1, round(pace.validation_s / (VALIDATION_SHARE * pace.step_s * steps_per_epoch)))
+    epoch_s = pace.step_s * steps_per_epoch
+    epochs_between = val_every or float(max(1, round(pace.validation_s / (VALIDATION_SHARE * epoch_s))))
     per_step = pace.step_s + pace.validation_s / (epochs_between * steps_per_epoch)
     steps = int(train_s / per_step)
     if steps < 2:
@@ -100,4 +102,4 @@ def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float) -> Pla
             )
         )
     reason = f"minutes={minutes:g}: {pace.step_s:.3g} s an update, {pace.validation_s:.3g} s a validation, measured"
-    return Plan(steps, float(epochs_between), reason)
+    return Plan(steps, epochs_between, reason)

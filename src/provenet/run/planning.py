@@ -120,9 +120,11 @@ def _settle(session: Session, request: Request, reporter: Reporter) -> list[Choi
     if recipe.minutes is not None:
         left = recipe.minutes * 60 - (time.monotonic() - request.started)
         pace = measure(session, session.net)
-        found = plan(pace, left, session.job.loader.steps_per_epoch, recipe.minutes)
+        said = recipe.val_every if request.overrides.sets("val_every") else None
+        found = plan(pace, left, session.job.loader.steps_per_epoch, recipe.minutes, said)
         settled.append(Choice("steps", found.steps, found.reason))
-        settled.append(Choice("val_every", found.val_every, "validations take less than a tenth of the time"))
+        if said is None:
+            settled.append(Choice("val_every", found.val_every, "validations take less than a tenth of the time"))
     return settled
 
 
