@@ -78,7 +78,7 @@ def _training_tiles(record: RunRecord) -> list[Tile]:
         note = plain(training["stopped"]) if training.get("stopped") else ""
         found.append(Tile("Best epoch", rounded(best.epoch), f"step {number(best.step)}", note))
     if "parameters" in training:
-        flops = f"{compact(training['flops'])} FLOPs an image" if is_number(training.get("flops")) else ""
+        flops = f"{compact(training['flops'])} multiply-adds an image" if is_number(training.get("flops")) else ""
         found.append(Tile("Parameters", compact(training["parameters"]), "", flops))
     if is_number(training.get("images_per_s")):
         share = training.get("loader_share")
