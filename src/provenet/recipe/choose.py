@@ -304,4 +304,4 @@ def _common(facts: Facts, draft: Draft) -> Iterator[Choice]:
 def _epochs(facts: Facts) -> int:
     """Return a number of epochs that falls with the size of the data: many passes over few images."""
     views = 300_000 if facts.task == "classification" else 15_000
-    return int(min(60, max(8, round(views / max(facts.num_train, 1)))))
+    return int(min(40, max(8, round(views / max(facts.num_train, 1)))))
