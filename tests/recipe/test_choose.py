@@ -139,7 +139,7 @@ def test_photographs_get_a_resnet() -> None:
         (replace(PHOTOS, num_train=1300), (), "batch_size", 64),
         (replace(PHOTOS, num_train=1300), (), "optimizer.lr", 0.05),
         (PHOTOS, ("batch_size=24",), "optimizer.lr", 0.0188),
-        (replace(PHOTOS, num_train=100), (), "epochs", 60),
+        (replace(PHOTOS, num_train=100), (), "epochs", 40),
         (replace(PHOTOS, num_train=10_000), (), "epochs", 30),
         (replace(PHOTOS, num_train=10**6), (), "epochs", 8),
         (replace(PHOTOS, num_undivided=70_000), (), "data.val_frac", 0.0714),
