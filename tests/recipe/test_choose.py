@@ -117,13 +117,21 @@ def test_small_pictures_get_the_convnet_with_its_own_recipe() -> None:
     assert "data.max_side" not in found, "pictures of the right size are stored as they are"
 
 
-def test_photographs_get_a_resnet() -> None:
+def test_few_photographs_get_the_small_net_on_small_views() -> None:
     found = chosen(PHOTOS)
+    assert found["net.name"] == "convnet" and found["view.size"] == (64, 64) and found["data.max_side"] >= 64
+    assert [member["name"] for member in found["augment"]] == ["flip", "crop", "brightness"]
+    assert chosen(PHOTOS, "net=resnet")["view.size"] == chosen(PHOTOS, "net.depth=20")["view.size"] == (128, 128)
+
+
+def test_many_photographs_get_a_resnet() -> None:
+    many = replace(PHOTOS, num_train=50_000)
+    found = chosen(many)
     assert found["net.name"] == "resnet" and found["view.size"] == (128, 128) and found["view.resize"] == "squash"
     assert found["optimizer.name"] == "sgd" and found["batch_size"] == 128 and found["optimizer.lr"] == 0.1
     assert [member["name"] for member in found["augment"]] == ["flip", "crop", "brightness"]
     assert chosen(replace(PHOTOS, device="cuda", side=600))["view.size"] == (224, 224)
-    assert chosen(replace(PHOTOS, side=100, long_side=110))["view.size"] == (96, 96)
+    assert chosen(replace(many, side=100, long_side=110))["view.size"] == (96, 96)
 
 
 @pytest.mark.parametrize(
@@ -137,8 +145,8 @@ def test_photographs_get_a_resnet() -> None:
         (PHOTOS, ("net=convnet",), "optimizer.momentum", 0.85),
         (replace(PHOTOS, num_train=100), (), "batch_size", 16),
         (replace(PHOTOS, num_train=1300), (), "batch_size", 64),
-        (replace(PHOTOS, num_train=1300), (), "optimizer.lr", 0.05),
-        (PHOTOS, ("batch_size=24",), "optimizer.lr", 0.0188),
+        (replace(PHOTOS, num_train=1300), ("net=resnet",), "optimizer.lr", 0.05),
+        (PHOTOS, ("batch_size=24", "net=resnet"), "optimizer.lr", 0.0188),
         (replace(PHOTOS, num_train=100), (), "epochs", 40),
         (replace(PHOTOS, num_train=10_000), (), "epochs", 30),
         (replace(PHOTOS, num_train=10**6), (), "epochs", 8),

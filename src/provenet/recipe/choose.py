@@ -14,6 +14,7 @@ from typing import Any, Literal
 Task = Literal["classification", "segmentation"]
 MOST_VALIDATION = 5000
 SMALL_SIDE = 64
+FEW_IMAGES = 20_000
 
 
 @dataclass(frozen=True)
@@ -193,9 +194,9 @@ def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
         whole = "the size" if facts.side == facts.long_side else "the shorter side"
         reason = f"{whole} of all pictures" if facts.same_size else "the median size, to a multiple of 8"
     else:
-        most = 128 if facts.device == "cpu" else 224
+        most, why = _largest_view(facts, draft)
         side = min(most, 32 * max(2, facts.side // 32))
-        reason = f"the largest multiple of 32 within the median picture, at most {most} on this device"
+        reason = f"the largest multiple of 32 within the median picture, at most {most}: {why}"
     yield Choice("view.size", (side, side), reason)
     if not facts.same_size:
         stretched = facts.long_side / max(facts.side, 1)
@@ -207,6 +208,16 @@ def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
     most = math.ceil(1.3 * max(size) * facts.long_side / max(facts.side, 1))
     if not (facts.same_size and facts.long_side <= most):
         yield Choice("data.max_side", most, "leaves room for crops at the view's size")
+
+
+def _largest_view(facts: Facts, draft: Draft) -> tuple[int, str]:
+    """Return the longest side of a view, and why: few images teach a small net on small views more than a deep one."""
+    if facts.device != "cpu":
+        return 224, "a GPU has room for it"
+    other_net = draft.name("net") not in (None, "convnet") or "depth" in draft.fields("net")
+    if facts.num_train < FEW_IMAGES and not other_net:
+        return SMALL_SIDE, f"fewer than {FEW_IMAGES:,} images, to be seen many times on a CPU"
+    return 128, "what a CPU can bear"
 
 
 def _convnet_recipe(facts: Facts, draft: Draft) -> Iterator[Choice]:
@@ -249,7 +260,7 @@ def _classification_augment(facts: Facts, draft: Draft) -> Iterator[Choice]:
     else:
         members.append({"name": "flip"})
         flips = "colour photographs keep their class when mirrored"
-    if max(size) <= SMALL_SIDE:
+    if facts.side <= SMALL_SIDE:
         members.append({"name": "shift", "max_px": max(1, max(size) // 16)})
         reason = "small pictures: shifts by a sixteenth"
     else:
