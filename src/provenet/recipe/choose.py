@@ -181,8 +181,8 @@ def _classifier(draft: Draft) -> Choice:
         name = "convnet" if fields & {"widths", "convs_per_group"} else "resnet"
         return Choice("net.name", name, "the net that has the fields you set")
     if max(draft.get("view.size")) <= SMALL_SIDE:
-        return Choice("net.name", "convnet", f"pictures of at most {SMALL_SIDE} pixels: the strongest net per second")
-    return Choice("net.name", "resnet", f"pictures above {SMALL_SIDE} pixels")
+        return Choice("net.name", "convnet", f"views of at most {SMALL_SIDE} pixels: the strongest net per second")
+    return Choice("net.name", "resnet", f"views above {SMALL_SIDE} pixels")
 
 
 def _classification_view(facts: Facts, draft: Draft) -> Iterator[Choice]:
