@@ -1,0 +1,123 @@
+"""Carries claims out one after the other; each finding is stored at once and not measured again while it holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from provenet.claims import NAMES, find, number_of
+from provenet.claims.claim import Claim
+from provenet.claims.lab import Bench, Lab
+from provenet.core.errors import Fault, RecipeError, near
+from provenet.core.files import canonical, read_json, sha256, write_json
+from provenet.records.claim import ClaimRecord, ClaimsRecord
+from provenet.run.provenance import provenance
+
+PACKAGE = Path(__file__).parents[1]
+ABOVE = ("cli", "report", "api.py", "claims")
+"""Parts of the package that a finding does not depend on; of the claims only the claim itself and the laboratory."""
+SHARED = ("claim.py", "lab.py", "training.py", "scenes.py")
+
+Heard = Callable[[ClaimRecord, bool], None]
+"""Told of each finding, and whether it was stored before."""
+
+
+def chosen(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of claims that were asked for by name or number, all where none was, in their order.
+
+    Raises:
+        RecipeError: there is no such claim; all faults at once.
+
+    Example:
+        >>> chosen(["9", "symmetry"])
+        ('symmetry', 'degradation')
+    """
+    names = {str(number_of(name)): name for name in NAMES} | {name: name for name in NAMES}
+    strange = [word for word in words if word not in names]
+    if strange:
+        allowed = "1 to 20, or a name that `provenet claims --list` shows"
+        raise RecipeError([Fault("there is no such claim", word, allowed, near(word, NAMES)) for word in strange])
+    wanted = {names[word] for word in words}
+    return tuple(name for name in NAMES if name in wanted or not words)
+
+
+def carry_out(names: Sequence[str], lab: Lab, folder: Path, heard: Heard) -> ClaimsRecord:
+    """Measure claims and write `claims.json`.
+
+    Args:
+        names: the claims, in order.
+        lab: where they are measured.
+        folder: where findings are stored, a file each; those that still hold are taken from there.
+        heard: told of each.
+    """
+    begun, records = time.monotonic(), []
+    for name in names:
+        lab.earlier = stored(folder)
+        record, known = _carry_out(name, lab, folder)
+        heard(record, known)
+        records.append(record)
+    found = ClaimsRecord(
+        scale=lab.scale,
+        seeds=lab.seeds,
+        claims=tuple(records),
+        seconds=round(time.monotonic() - begun, 1),
+        provenance=_provenance(lab),
+    )
+    write_json(folder / "claims.json", found.model_dump(mode="json"))
+    return found
+
+
+def stored(folder: Path) -> list[ClaimRecord]:
+    """Return the findings that a folder holds, in the order of the claims."""
+    files = (folder / "findings" / f"{name}.json" for name in NAMES)
+    return [ClaimRecord.model_validate(read_json(file)) for file in files if file.exists()]
+
+
+def _carry_out(name: str, lab: Lab, folder: Path) -> tuple[ClaimRecord, bool]:
+    """Return a claim's record, and whether it was stored before."""
+    claim, file = find(name), folder / "findings" / f"{name}.json"
+    key = _key(name, claim, lab)
+    if file.exists() and (record := ClaimRecord.model_validate(read_json(file))).key == key:
+        return record, True
+    begun = time.monotonic()
+    finding = claim.measure(lab)
+    record = ClaimRecord(
+        number=number_of(name),
+        name=name,
+        statement=claim.statement,
+        experiment=claim.experiment,
+        data=_bench(claim, lab).described() if claim.task else "",
+        verdict=finding.verdict,
+        finding=finding,
+        seconds=round(time.monotonic() - begun, 1),
+        key=key,
+    )
+    write_json(file, record.model_dump(mode="json"))
+    return record, False
+
+
+def _bench(claim: Claim, lab: Lab) -> Bench:
+    return lab.classification if claim.task == "classification" else lab.segmentation
+
+
+def _key(name: str, claim: Claim, lab: Lab) -> str:
+    """Return the identity of all that a finding depends on."""
+    data = _bench(claim, lab).dataset.fingerprint() if claim.task else ""
+    others = [record.key for record in lab.earlier if record.name != name] if claim.reads_others else []
+    return sha256(canonical([name, code_of(name), data, lab.scale, lab.seeds, lab.device, others]))
+
+
+def code_of(name: str) -> str:
+    """Return one hash of the source that a claim's finding depends on."""
+    below = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in ABOVE]
+    own = [PACKAGE / "claims" / file for file in (*SHARED, f"{name}.py")]
+    files = sorted(path for path in [*below, *own] if path.exists())
+    return sha256(canonical([[str(path.relative_to(PACKAGE)), sha256(path.read_bytes())] for path in files]))
+
+
+def _provenance(lab: Lab) -> dict[str, object]:
+    """Return versions and machine, with the data by task."""
+    found = provenance("", lab.device, "fp32", {"source": "", "fingerprint": ""})
+    kept = {key: found[key] for key in ("fingerprint", "versions", "python", "machine", "git")}
+    return kept | {"data": {task: Path(source).name for task, source in lab.sources.items()}}
