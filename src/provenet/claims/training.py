@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from provenet.claims.claim import effect
 from provenet.core.errors import Fault, RecipeError
 from provenet.engine.evaluate import Tally
 from provenet.engine.state import TrainState
 from provenet.engine.step import train_step
 from provenet.recipe.build import Session, clean_ids
+from provenet.records.claim import Effect
+from provenet.stats.paired import paired_difference
 
 MOST_BAD_STEPS = 3
 
@@ -79,6 +83,32 @@ class Trained:
         dataset = self.session.dataset
         ids = clean_ids(dataset, 2000) if split == "train" else dataset.splits[split]
         return self.session.scorer.score(self.net, ids, boundaries)[0]
+
+
+def mean_curve(runs: Sequence[Trained]) -> tuple[tuple[float, float], ...]:
+    """Return the validation score over updates, the mean of one arm's seeds."""
+    return tuple(
+        (points[0][0], sum(score for _, score in points) / len(points))
+        for points in zip(*(run.curve for run in runs), strict=True)
+    )
+
+
+def both_goals(technique: str, treated: Sequence[Trained], control: Sequence[Trained]) -> tuple[Effect, Effect]:
+    """Return what a technique bought for convergence and for generalisation.
+
+    Args:
+        technique: SLOT.NAME, with what it stands against.
+        treated: the arm with it, a training a seed.
+        control: the arm without, the same seeds.
+    """
+    first, second = ([run.tally("test") for run in runs] for runs in (treated, control))
+    n, score = len(treated), first[0].primary
+    area = paired_difference([run.area for run in treated], [run.area for run in control])
+    test = paired_difference([one.quick()[score] for one in first], [other.quick()[score] for other in second])
+    return (
+        effect(technique, "convergence", f"area under the validation curve, {score}", area, n),
+        effect(technique, "generalisation", f"{score} on test images", test, n),
+    )
 
 
 def fit(session: Session, looks: int = 5) -> Trained:
