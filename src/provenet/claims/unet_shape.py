@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,8 +95,8 @@ def seen(net: UNet, side: int) -> Shape:
         outputs[module] = made
         inputs.setdefault(module, []).append(given)
 
-    stages = list(net.encoder.stages)  # type: ignore[attr-defined]
-    steps = list(reversed(list(net.decoder)))
+    stages: list[Any] = list(net.encoder.stages)  # type: ignore[attr-defined]
+    steps: list[Any] = list(reversed(list(net.decoder)))
     watched = [*stages, *(module for step in steps for module in (step, step.up, step.skip, step.block))]
     handles = [module.register_forward_hook(hook) for module in watched]
     with torch.inference_mode():
@@ -165,7 +166,8 @@ def measure(lab: Lab) -> Finding:
 
 def _taps(net: UNet) -> int:
     """Return the weights that a pair of channels has in the upsampling."""
-    up = net.decoder[0].up[0]  # type: ignore[index, union-attr]
+    deepest: Any = net.decoder[0]
+    up = deepest.up[0]
     return up.kernel_size[0] ** 2 if isinstance(up, nn.ConvTranspose2d) else 1
 
 
@@ -203,9 +205,9 @@ def _said(shapes: dict[str, Shape], failed: list[str]) -> str:
     out = f"not so: {'; '.join(failed)}" if failed else f"all of it is so in each of the {len(shapes)} nets"
     return (
         f"With the published widths a picture of {SIDE} pixels goes down from {top} channels of side {side} to "
-        f"{bottom} of side {small} and comes back to {shape.up[-1][0]} of side {shape.up[-1][1]}; {out}. Unlike the published "
-        "net these pad their convolutions, so that a skip needs no cropping and the mask has the picture's size, and "
-        "normalise each convolution by batch. Other encoders (timm:NAME) need not double their channels."
+        f"{bottom} of side {small} and comes back to {shape.up[-1][0]} of side {shape.up[-1][1]}; {out}. Unlike the "
+        "published net these pad their convolutions, so that a skip needs no cropping and the mask has the picture's "
+        "size, and normalise each convolution by batch. Other encoders (timm:NAME) need not double their channels."
     )
 
 

@@ -1,0 +1,156 @@
+"""Segmentation nets trained side by side, and what their masks are worth on test pictures."""
+
+# H W pixels
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenet.claims.claim import effect
+from provenet.claims.lab import Lab
+from provenet.claims.training import Trained
+from provenet.data.dataset import Ids
+from provenet.engine.evaluate import same_shape
+from provenet.metrics.segmentation import SegmentationTally
+from provenet.nets.count import count_flops, count_parameters
+from provenet.records.claim import Effect
+from provenet.stats.intervals import Figure
+from provenet.stats.paired import mean_interval, paired_difference
+
+BUDGET = {"quick": "steps=200", "full": "steps=10000 net.levels=4 net.width=32"}
+LOOKS = 4
+
+Masks = dict[int, NDArray[np.uint8]]
+"""Class indices H x W by sample id."""
+
+
+@dataclass(frozen=True, eq=False)
+class Segmenter:
+    """A trained net with its masks of the test pictures.
+
+    Args:
+        trained: the net.
+        masks: its answers.
+        scores: what they are worth, boundaries among it; see `SegmentationTally.quick`.
+    """
+
+    trained: Trained
+    masks: Masks
+    scores: dict[str, float]
+
+    @property
+    def iou(self) -> float:
+        """IoU of the foreground; the mean over classes where there are more than two."""
+        return self.scores.get("iou", self.scores["miou"])
+
+    @property
+    def boundary_f1(self) -> float:
+        """Boundary F1, the mean over classes."""
+        return self.scores["boundary_f1"]
+
+    @property
+    def primary(self) -> float:
+        """The score that decides in a run: Dice of the foreground, or the mean IoU."""
+        return self.scores.get("dice", self.scores["miou"])
+
+
+Arms = dict[str, list[Segmenter]]
+"""One net a seed for each arm."""
+
+
+def train_arms(lab: Lab, settings: Mapping[str, str]) -> Arms:
+    """Train the arms on all training pictures, once for each seed, and score them on test pictures.
+
+    Args:
+        lab: the data, the seeds, the scale.
+        settings: of each arm, by its name.
+    """
+    bench, budget = lab.segmentation, BUDGET[lab.scale]
+    return {
+        name: [segmenter(bench.train(f"{budget} {words}", seed, looks=LOOKS)) for seed in lab.seeds]
+        for name, words in settings.items()
+    }
+
+
+def segmenter(trained: Trained) -> Segmenter:
+    """Return a trained net with its masks of the test pictures and their scores."""
+    dataset = trained.session.dataset
+    masks = masks_of(trained, dataset.splits["test"])
+    tally = SegmentationTally(dataset.classes)
+    for sample, mask in masks.items():
+        tally.update(mask, dataset.store.truth(sample), sample)
+    return Segmenter(trained, masks, tally.quick())
+
+
+def masks_of(trained: Trained, ids: Ids) -> Masks:
+    """Return a trained net's answers at the pictures' own size."""
+    session, net = trained.session, trained.net
+    found: Masks = {}
+    for group in same_shape(session.dataset.store, ids):
+        for sample, logits in zip(group, session.scorer.logits(net, group), strict=True):
+            found[int(sample)] = logits.argmax(0).cpu().numpy().astype(np.uint8)
+    return found
+
+
+def gain(these: Sequence[Segmenter], those: Sequence[Segmenter], measure: str) -> Figure:
+    """Return how much better the first arm is than the second, seed by seed.
+
+    Args:
+        these: one net a seed.
+        those: the other arm's, of the same seeds.
+        measure: "iou", "boundary_f1" or "primary".
+    """
+    first, second = ([getattr(one, measure) for one in arm] for arm in (these, those))
+    return paired_difference(first, second)
+
+
+def effects(technique: str, these: Sequence[Segmenter], those: Sequence[Segmenter]) -> tuple[Effect, Effect]:
+    """Return what a technique bought for each of the two goals.
+
+    Args:
+        technique: SLOT.NAME, with what it stands against.
+        these: the arm with it.
+        those: the arm without, of the same seeds.
+    """
+    score = "Dice" if "dice" in these[0].scores else "mean IoU"
+    area = paired_difference([one.trained.area for one in these], [one.trained.area for one in those])
+    test = gain(these, those, "primary")
+    return (
+        effect(technique, "convergence", f"area under the validation curve, {score}", area, len(these)),
+        effect(technique, "generalisation", f"{score} on test pictures", test, len(these)),
+    )
+
+
+HEAD = ("parameters", "million multiply-adds a view", "IoU", "boundary F1", "seconds")
+
+
+def row_of(arm: Sequence[Segmenter], side: int) -> tuple[str, ...]:
+    """Return an arm's cost and scores as a table's cells under `HEAD`; `side` is that of a view, in pixels."""
+    net, channels = arm[0].trained.net, arm[0].trained.session.dataset.store.channels
+    iou, f1 = (mean_interval([getattr(one, measure) for one in arm]) for measure in ("iou", "boundary_f1"))
+    return (
+        f"{count_parameters(net):,}",
+        f"{count_flops(net, (1, channels, side, side)) / 1e6:.1f}",
+        words(iou),
+        words(f1),
+        f"{fmean(one.trained.seconds for one in arm):.1f}",
+    )
+
+
+def words(figure: Figure) -> str:
+    """Return a figure with its interval, in three digits behind the point.
+
+    Example:
+        >>> words(Figure(0.25, 0.125, 0.375)), words(Figure(None))
+        ('0.250 [0.125, 0.375]', 'not defined')
+    """
+    if figure.value is None or figure.value != figure.value:
+        return "not defined"
+    if figure.low is None or figure.high is None:
+        return f"{figure.value:.3f}"
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
