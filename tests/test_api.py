@@ -39,6 +39,8 @@ def test_a_run_answers_and_is_scored(photo_run, photos):
     assert answer.label in {"a", "b", "c"}
     assert sum(answer.probs.values()) == pytest.approx(1)
     assert pn.predict(photo_run, photos / "a" / "03.png")[0].probs == answer.probs
+    (sampled,) = pn.predict(photo_run, photos / "a" / "03.png", dropout_samples=3)
+    assert answer.spread is None and 0 < sampled.spread.mutual_information < sampled.spread.entropy
     assert run.evaluate(photos)["n"] == pn.evaluate(photo_run, photos)["n"] == 60
 
 

@@ -131,9 +131,12 @@ def evaluate(run: str | Path, data: str | Path) -> dict[str, Any]:
     return Run(run).evaluate(data)
 
 
-def predict(run: str | Path, *files: str | Path, mirrored: bool = False) -> list[Prediction]:
-    """Return the answers of a run's net for files, folders or zips of pictures."""
-    return Run(run).predict(*files, answering=Answering(mirrored=mirrored))
+def predict(
+    run: str | Path, *files: str | Path, mirrored: bool = False, dropout_samples: int | None = None
+) -> list[Prediction]:
+    """Return the answers of a run's net for files, folders or zips of pictures; see `run.predict.Answering`."""
+    answering = Answering(mirrored=mirrored, dropout_samples=dropout_samples)
+    return Run(run).predict(*files, answering=answering)
 
 
 def inspect(data: str | Path, reporter: Reporter | None = None, **options: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import csv
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import entr
 
 
 def test_labels_go_to_a_table(photo_run, photos, tmp_path, call):
@@ -72,3 +73,27 @@ def test_a_file_is_no_folder_for_answers(photo_run, photos, tmp_path, call):
     assert code == 2
     assert "--out is a file" in errors
     assert (tmp_path / "out").read_text() == "precious"
+
+
+def test_dropout_samples_tell_their_spread(photo_run, photos, tmp_path, call):
+    words = ("predict", photo_run, photos / "a" / "03.png", photos / "b", "--dropout-samples", "4", "--out")
+    tables = []
+    for out, more in (("one", ()), ("two", ()), ("both", ("--tta",))):
+        assert call(*words, tmp_path / out, *more)[0] == 0
+        tables.append((tmp_path / out / "predictions.csv").read_text())
+    assert tables[0] == tables[1] != tables[2]
+    rows = list(csv.DictReader(tables[0].splitlines()))
+    assert list(rows[0])[:5] == ["file", "label", "probability", "entropy", "mutual_information"]
+    for row in rows:
+        shares = np.array([float(row[f"p_{name}"]) for name in "abc"])
+        assert float(row["entropy"]) == pytest.approx(entr(shares).sum(), abs=1e-4)
+        assert 0 <= float(row["mutual_information"]) <= float(row["entropy"])
+
+
+def test_dropout_samples_need_dropout_and_are_at_least_two(photo_run, photos, cell_run, cells, tmp_path, call):
+    code, _, errors = call("predict", cell_run, cells / "images", "--dropout-samples", "4", "--out", tmp_path / "out")
+    assert code == 2
+    assert "got net=unet dropout=none. Allowed: nets trained with dropout=dropout" in errors
+    assert "To do: train with dropout=dropout" in errors
+    assert call("predict", photo_run, photos / "a", "--dropout-samples", "1", "--out", tmp_path / "out")[0] == 2
+    assert not (tmp_path / "out").exists()

@@ -21,6 +21,15 @@ def predict(
             help="Cut pictures (segmentation) into overlapping tiles of this side. Default: 512, above 2 megapixels.",
         ),
     ] = None,
+    dropout_samples: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=2,
+            help="Average N answers with dropout on (Monte-Carlo dropout, 20 to 100) and tell how far they lie apart: "
+            "entropy, mutual information, for masks a map.",
+        ),
+    ] = None,
 ) -> None:
     """Answer for new pictures: predictions.csv with probabilities, or masks and overlays at the original size."""
     from provenet.cli.console import Terminal
@@ -33,6 +42,7 @@ def predict(
 
     terminal = Terminal()
     model = load_model(run)
-    answering = Answering(tta, Tiles() if tiles is None else Tiles(tiles, whole_below=tiles * tiles))
+    cut = Tiles() if tiles is None else Tiles(tiles, whole_below=tiles * tiles)
+    answering = Answering(tta, cut, dropout_samples=dropout_samples)
     count, written = write_predictions(model, answer(model, files, answering, terminal), out)
     terminal.note(f"{counted(count, 'picture')} answered: {written}")

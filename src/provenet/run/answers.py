@@ -20,10 +20,14 @@ from provenet.run.predict import Prediction
 from provenet.run.views import displayed, encode_png, overlaid
 
 TABLE = "predictions.csv"
+Row = dict[str, str]
+"""Text by column."""
 
 
 def write_predictions(model: Model, predictions: Iterable[Prediction], out: Path) -> tuple[int, Path]:
     """Write `predictions.csv`; for segmentation also `masks/` (values are class indices) and `overlays/`.
+
+    With dropout samples the table also tells their spread, and `uncertainty/` maps the entropy: white is ln K.
 
     Args:
         model: the net that answered.
@@ -39,26 +43,30 @@ def write_predictions(model: Model, predictions: Iterable[Prediction], out: Path
     """
     if out.exists() and not out.is_dir():
         raise RecipeError(Fault("--out is a file", str(out), "a folder, new or old", "name another"))
-    table = (_labels if model.task == "classification" else _masks)(model, predictions, out)
+    table = list((_labels if model.task == "classification" else _masks)(model, predictions, out))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    count = sum(1 for row in table if writer.writerow(row)) - 1
+    writer.writerows(list(row) for row in table[:1])
+    writer.writerows(row.values() for row in table)
     write_text(out / TABLE, text.getvalue())
-    return count, out / TABLE if model.task == "classification" else out
+    return len(table), out / TABLE if model.task == "classification" else out
 
 
-def _labels(model: Model, predictions: Iterable[Prediction], _: Path) -> Iterator[list[str]]:
-    """Yield the head and the rows of the table of labels."""
-    yield ["file", "label", "probability", *(f"p_{name}" for name in model.classes)]
+def _labels(model: Model, predictions: Iterable[Prediction], _: Path) -> Iterator[Row]:
+    """Yield the rows of the table of labels."""
     for prediction in predictions:
         assert prediction.probs is not None and prediction.label is not None
-        shares = [f"{prediction.probs[name]:.6f}" for name in model.classes]
-        yield [cell(prediction.file), cell(prediction.label), f"{prediction.probs[prediction.label]:.6f}", *shares]
+        yield {
+            "file": cell(prediction.file),
+            "label": cell(prediction.label),
+            "probability": f"{prediction.probs[prediction.label]:.6f}",
+            **_spread(prediction),
+            **{f"p_{name}": f"{prediction.probs[name]:.6f}" for name in model.classes},
+        }
 
 
-def _masks(model: Model, predictions: Iterable[Prediction], out: Path) -> Iterator[list[str]]:
-    """Write masks and overlays; yield the head and the rows of their table, with the share of pixels of each class."""
-    yield ["file", "mask", "overlay", *(f"share_{name}" for name in model.classes)]
+def _masks(model: Model, predictions: Iterable[Prediction], out: Path) -> Iterator[Row]:
+    """Write masks, overlays and maps; yield the rows of their table, with the share of pixels of each class."""
     taken: set[str] = set()
     for prediction in predictions:
         assert prediction.mask is not None
@@ -66,13 +74,21 @@ def _masks(model: Model, predictions: Iterable[Prediction], out: Path) -> Iterat
         write_bytes(out / "masks" / name, _indexed_png(prediction.mask, model))
         overlay = overlaid(displayed(prediction.picture), prediction.mask, model.palette)
         write_bytes(out / "overlays" / name, encode_png(overlay))
+        pictures = {"mask": cell(f"masks/{name}"), "overlay": cell(f"overlays/{name}")}
+        if prediction.spread is not None and prediction.spread.entropy_map is not None:
+            write_bytes(out / "uncertainty" / name, _map_png(prediction.spread.entropy_map, len(model.classes)))
+            pictures["uncertainty"] = cell(f"uncertainty/{name}")
         shares = np.bincount(prediction.mask.ravel(), minlength=len(model.classes)) / prediction.mask.size
-        yield [
-            cell(prediction.file),
-            cell(f"masks/{name}"),
-            cell(f"overlays/{name}"),
-            *(f"{share:.6f}" for share in shares),
-        ]
+        by_class = {f"share_{label}": f"{share:.6f}" for label, share in zip(model.classes, shares, strict=True)}
+        yield {"file": cell(prediction.file), **pictures, **_spread(prediction), **by_class}
+
+
+def _spread(prediction: Prediction) -> Row:
+    """Return the columns of the dropout samples; none without them."""
+    spread = prediction.spread
+    if spread is None:
+        return {}
+    return {"entropy": f"{spread.entropy:.6f}", "mutual_information": f"{spread.mutual_information:.6f}"}
 
 
 def free_name(file: str, taken: set[str]) -> str:
@@ -117,3 +133,8 @@ def _indexed_png(mask: NDArray[np.uint8], model: Model) -> bytes:
     data = io.BytesIO()
     image.save(data, "PNG")
     return data.getvalue()
+
+
+def _map_png(entropies: NDArray[np.float32], num_classes: int) -> bytes:
+    """Return entropies in nats as a grey PNG, from 0 (certain) to 255 (ln K: nothing known)."""
+    return encode_png((entropies / np.log(max(num_classes, 2)) * 255).round().clip(0, 255).astype(np.uint8))

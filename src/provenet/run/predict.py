@@ -4,17 +4,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from provenet.core.batch import Batch
 from provenet.core.errors import DataError, Fault, listed, near
 from provenet.core.log import Reporter
 from provenet.data.build import READ_ERRORS
@@ -24,9 +24,13 @@ from provenet.data.draft import converted
 from provenet.data.masks import counted
 from provenet.data.source import FileSource, open_source
 from provenet.data.warp import center, place, warp
-from provenet.engine.evaluate import seen
+from provenet.engine.evaluate import MOST_PIXELS, seen
 from provenet.engine.segment import Tiles, logits_of, picture_batch, resize_logits, segment
 from provenet.run.model import Model
+from provenet.run.thinned import Pooled, demand_dropout, demand_samples, pool
+
+ProbsOf = Callable[[Model, list[NDArray[Any]], "Answering"], Tensor]
+"""Class probabilities N K ... of pictures as the net sees them."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,35 @@ class Answering:
         mirrored: average the answers for the picture and its mirror image (test-time augmentation).
         tiles: how big pictures are cut (segmentation).
         batch_size: pictures at a time (classification).
+        dropout_samples: average so many answers with dropout on (Monte-Carlo dropout), at least 2, and tell their
+            spread; typical 20 to 100. With `mirrored`, each sample is the average of both views. None: dropout is off.
+
+    Raises:
+        RecipeError: fewer than two samples are asked for.
     """
 
     mirrored: bool = False
     tiles: Tiles = field(default_factory=Tiles)
     batch_size: int = 64
+    dropout_samples: int | None = None
+
+    def __post_init__(self) -> None:
+        demand_samples(self.dropout_samples)
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """How sure the dropout samples are of an answer; see `run.thinned`.
+
+    Args:
+        entropy: predictive entropy in nats, from 0 to ln K; segmentation: the mean over the pixels.
+        mutual_information: the part of it in which the samples disagree, in nats; segmentation: the mean likewise.
+        entropy_map: entropy of each pixel H W at the original size (segmentation), else None.
+    """
+
+    entropy: float
+    mutual_information: float
+    entropy_map: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +82,7 @@ class Prediction:
         probs: probability by class (classification), else None.
         mask: class indices H W at the original size (segmentation), else None.
         picture: the picture as decoded, H W C.
+        spread: how sure the dropout samples are, where they were asked for, else None.
     """
 
     file: str
@@ -61,6 +90,7 @@ class Prediction:
     probs: dict[str, float] | None
     mask: NDArray[np.uint8] | None
     picture: NDArray[Any]
+    spread: Spread | None = None
 
 
 def predict(
@@ -76,8 +106,11 @@ def predict(
 
     Raises:
         DataError: a path does not exist, or none of the files is a picture.
+        RecipeError: dropout samples are asked for and the net has no dropout.
     """
     answering, paths = answering or Answering(), [Path(file) for file in files]
+    if answering.dropout_samples is not None:
+        demand_dropout(model.net, model.recipe)
     _demand(paths)
     bad: list[str] = []
     pictures = _pictures(paths, model, bad)
@@ -161,14 +194,36 @@ def _classified(model: Model, waiting: list[tuple[str, NDArray[Any]]], answering
         out = np.empty((*view.size, stored.shape[2]), stored.dtype)
         warp(stored, place(stored.shape[:2], view) @ center(view.size), out)
         rendered.append(out)
-    probs = _probs(model, picture_batch(rendered), answering).cpu().numpy()
-    for (name, pixels), row in zip(waiting, probs, strict=True):
+    answers = _labelled(model, rendered, answering)
+    for (name, pixels), (row, spread) in zip(waiting, answers, strict=True):
         by_class = {label: float(p) for label, p in zip(model.classes, row, strict=True)}
-        yield Prediction(name, model.classes[int(row.argmax())], by_class, None, pixels)
+        yield Prediction(name, model.classes[int(row.argmax())], by_class, None, pixels, spread)
 
 
-def _probs(model: Model, batch: Batch, answering: Answering) -> Tensor:
-    images = model.feed.clean(batch).images
+def _labelled(
+    model: Model, rendered: list[NDArray[Any]], answering: Answering
+) -> Iterator[tuple[NDArray[Any], Spread | None]]:
+    """Yield the class probabilities of each picture, with their spread where dropout samples are asked for."""
+    if answering.dropout_samples is None:
+        for row in _probs(model, rendered, answering).cpu().numpy():
+            yield row, None
+        return
+    for one in rendered:
+        pooled = _pooled(model, one, answering, _probs)
+        yield pooled.probs.cpu().numpy(), Spread(pooled.entropy.item(), pooled.mutual_information.item())
+
+
+def _pooled(model: Model, one: NDArray[Any], answering: Answering, probs_of: ProbsOf) -> Pooled:
+    """Return what the dropout samples say of a picture: it goes through the net in copies, and no other beside it."""
+    assert answering.dropout_samples is not None
+    at_once = max(1, MOST_PIXELS // (one.shape[0] * one.shape[1]))
+    samples, seed = answering.dropout_samples, model.recipe.seed
+    return pool(model.net, lambda num: probs_of(model, [one] * num, answering), samples, at_once, seed)
+
+
+def _probs(model: Model, rendered: list[NDArray[Any]], answering: Answering) -> Tensor:
+    """Return class probabilities N K of pictures as the net sees them (classification)."""
+    images = model.feed.clean(picture_batch(rendered)).images
     probs = logits_of(model.net, images, model.feed).softmax(1)
     if answering.mirrored:
         probs = (probs + logits_of(model.net, images.flip(-1), model.feed).softmax(1)) / 2
@@ -177,11 +232,33 @@ def _probs(model: Model, batch: Batch, answering: Answering) -> Tensor:
 
 def _segment(model: Model, pictures: Iterator[tuple[str, NDArray[Any]]], answering: Answering) -> Iterator[Prediction]:
     for name, pixels in pictures:
-        stored = seen(as_stored(model, pixels), model.recipe.view)
-        logits = segment(model.net, [stored], model.feed, answering.tiles)
-        if answering.mirrored:
-            mirrored = segment(model.net, [np.ascontiguousarray(stored[:, ::-1])], model.feed, answering.tiles)
-            logits = logits.softmax(1) + mirrored.flip(-1).softmax(1)
         size = (pixels.shape[0], pixels.shape[1])
-        mask = resize_logits(logits, size)[0].argmax(0).cpu().numpy().astype(np.uint8)
-        yield Prediction(name, None, None, mask, pixels)
+        scores, spread = _scored(model, seen(as_stored(model, pixels), model.recipe.view), answering, size)
+        mask = scores.argmax(0).cpu().numpy().astype(np.uint8)
+        yield Prediction(name, None, None, mask, pixels, spread)
+
+
+def _scored(
+    model: Model, stored: NDArray[Any], answering: Answering, size: tuple[int, int]
+) -> tuple[Tensor, Spread | None]:
+    """Return scores K H W of a picture at its size, the best the largest, and the spread where samples are asked for.
+
+    Scores are logits; where several answers are averaged, they are probabilities.
+    """
+    if answering.dropout_samples is not None:
+        pooled = _pooled(model, stored, answering, _probs_by_pixel)
+        maps = resize_logits(torch.stack([pooled.entropy, pooled.mutual_information])[None], size)[0].cpu().numpy()
+        spread = Spread(float(maps[0].mean()), float(maps[1].mean()), maps[0].astype(np.float32))
+        return resize_logits(pooled.probs[None], size)[0], spread
+    if answering.mirrored:
+        return resize_logits(_probs_by_pixel(model, [stored], answering), size)[0], None
+    return resize_logits(segment(model.net, [stored], model.feed, answering.tiles), size)[0], None
+
+
+def _probs_by_pixel(model: Model, stored: list[NDArray[Any]], answering: Answering) -> Tensor:
+    """Return class probabilities N K H W of pictures of one shape, as the net sees them (segmentation)."""
+    probs = segment(model.net, stored, model.feed, answering.tiles).softmax(1)
+    if answering.mirrored:
+        flipped = [np.ascontiguousarray(one[:, ::-1]) for one in stored]
+        probs = (probs + segment(model.net, flipped, model.feed, answering.tiles).softmax(1).flip(-1)) / 2
+    return probs
