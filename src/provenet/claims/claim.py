@@ -36,37 +36,41 @@ class Claim:
 
 
 def above(says: str, figure: Figure, bound: float, n: int) -> Check:
-    """Return the check that a figure lies above a bound; open while its interval holds the bound."""
-    return _check(says, figure, f"> {bound:g}", n, (bound, math.inf))
+    """Return the check that a figure lies above a bound; open while its interval holds the bound.
+
+    Example:
+        >>> above("grows", Figure(2.0, 1.0, 3.0), 0, 3).outcome, above("grows", Figure(2.0, -1.0, 5.0), 0, 3).outcome
+        (True, None)
+    """
+    return _check(says, figure, f"> {bound:g}", n, lambda value: value > bound)
 
 
 def below(says: str, figure: Figure, bound: float, n: int) -> Check:
-    """Return the check that a figure lies below a bound."""
-    return _check(says, figure, f"< {bound:g}", n, (-math.inf, bound))
+    """Return the check that a figure lies below a bound; open while its interval holds the bound."""
+    return _check(says, figure, f"< {bound:g}", n, lambda value: value < bound)
 
 
 def within(says: str, figure: Figure, low: float, high: float, n: int) -> Check:
-    """Return the check that a figure lies between two bounds; an interval must lie there as a whole."""
-    return _check(says, figure, f"in [{low:g}, {high:g}]", n, (low, high))
+    """Return the check that a figure lies between two bounds, the bounds themselves allowed.
 
-
-def _check(says: str, figure: Figure, wanted: str, n: int, room: tuple[float, float]) -> Check:
-    value, low, high = (finite(part) for part in (figure.value, figure.low, figure.high))
-    return Check(says=says, value=value, low=low, high=high, wanted=wanted, n=n, outcome=_outcome(figure, room))
-
-
-def _outcome(figure: Figure, room: tuple[float, float]) -> bool | None:
-    """Return whether a figure lies in an open interval, None when its own interval reaches over an end of it.
-
-    A figure without an interval is exact, and decides by its value; at a closed form's bound it holds.
+    An interval must lie there as a whole; one that has no part there fails.
     """
-    if figure.value is None or math.isnan(figure.value):
-        return None
-    low = figure.value if figure.low is None else figure.low
-    high = figure.value if figure.high is None else figure.high
-    if low >= room[0] and high <= room[1]:
-        return True
-    return False if high < room[0] or low > room[1] else None
+    check = _check(says, figure, f"in [{low:g}, {high:g}]", n, lambda value: low <= value <= high)
+    if check.low is not None and check.high is not None and check.low < low and check.high > high:
+        return check.model_copy(update={"outcome": None})
+    return check
+
+
+def _check(says: str, figure: Figure, wanted: str, n: int, passes: Callable[[float], bool]) -> Check:
+    """Return a check; where the ends of an interval answer differently it is open.
+
+    A figure without an interval decides by its value: it is exact, or its checker says that it is.
+    """
+    value, low, high = (finite(part) for part in (figure.value, figure.low, figure.high))
+    ends = [end for end in (low, high) if end is not None] or [value]
+    answers = {passes(end) for end in ends if end is not None}
+    outcome = answers.pop() if len(answers) == 1 else None
+    return Check(says=says, value=value, low=low, high=high, wanted=wanted, n=n, outcome=outcome)
 
 
 def effect(

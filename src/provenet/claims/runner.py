@@ -6,18 +6,22 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from provenet.claims import NAMES, find, number_of
 from provenet.claims.claim import Claim
 from provenet.claims.lab import Bench, Lab
+from provenet.claims.scenes import write_scenes
 from provenet.core.errors import Fault, RecipeError, near
 from provenet.core.files import canonical, read_json, sha256, write_json
+from provenet.core.log import Reporter
+from provenet.data.index import read_index
 from provenet.records.claim import ClaimRecord, ClaimsRecord
 from provenet.run.provenance import provenance
 
 PACKAGE = Path(__file__).parents[1]
 ABOVE = ("cli", "report", "api.py", "claims")
-"""Parts of the package that a finding does not depend on; of the claims only the claim itself and the laboratory."""
-SHARED = ("claim.py", "lab.py", "training.py", "scenes.py")
+"""Parts of the package that a finding does not depend on; of the claims it depends on itself and on what all share."""
 
 Heard = Callable[[ClaimRecord, bool], None]
 """Told of each finding, and whether it was stored before."""
@@ -40,6 +44,37 @@ def chosen(words: Sequence[str]) -> tuple[str, ...]:
         raise RecipeError([Fault("there is no such claim", word, allowed, near(word, NAMES)) for word in strange])
     wanted = {names[word] for word in words}
     return tuple(name for name in NAMES if name in wanted or not words)
+
+
+def make_lab(scale: str, seeds: int | None, sources: Sequence[str], folder: Path, reporter: Reporter) -> Lab:
+    """Return the laboratory of a command.
+
+    Args:
+        scale: "quick" or "full".
+        seeds: how many; None: 3, and 5 at full scale.
+        sources: data sets, at most one for each task; where a task has none, handwritten digits or scenes of them.
+        folder: where findings go.
+        reporter: hears progress.
+
+    Raises:
+        RecipeError: the scale is unknown, or two data sets have one task.
+        DataError: a data set cannot be read.
+    """
+    if scale not in ("quick", "full"):
+        raise RecipeError(Fault("no such scale", scale, "quick or full", near(scale, ("quick", "full"))))
+    by_task: dict[str, str] = {}
+    for source in sources:
+        task = read_index(source).task
+        if task in by_task:
+            got = f"{by_task[task]} and {source}"
+            raise RecipeError(Fault(f"two data sets for {task}", got, "one for each task", "leave one of them out"))
+        by_task[task] = source
+    by_task.setdefault("classification", "digits")
+    if "segmentation" not in by_task:
+        by_task["segmentation"] = str(write_scenes(folder / "scenes"))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    num = seeds or (3 if scale == "quick" else 5)
+    return Lab("quick" if scale == "quick" else "full", tuple(range(num)), by_task, folder, device, reporter)
 
 
 def carry_out(names: Sequence[str], lab: Lab, folder: Path, heard: Heard) -> ClaimsRecord:
@@ -111,8 +146,9 @@ def _key(name: str, claim: Claim, lab: Lab) -> str:
 def code_of(name: str) -> str:
     """Return one hash of the source that a claim's finding depends on."""
     below = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in ABOVE]
-    own = [PACKAGE / "claims" / file for file in (*SHARED, f"{name}.py")]
-    files = sorted(path for path in [*below, *own] if path.exists())
+    others = {"runner", *NAMES} - {name}
+    own = [path for path in (PACKAGE / "claims").glob("*.py") if path.stem not in others]
+    files = sorted([*below, *own])
     return sha256(canonical([[str(path.relative_to(PACKAGE)), sha256(path.read_bytes())] for path in files]))
 
 
