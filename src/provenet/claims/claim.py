@@ -67,7 +67,7 @@ def _check(says: str, figure: Figure, wanted: str, n: int, passes: Callable[[flo
     A figure without an interval decides by its value: it is exact, or its checker says that it is.
     """
     value, low, high = (finite(part) for part in (figure.value, figure.low, figure.high))
-    ends = [end for end in (low, high) if end is not None] or [value]
+    ends = (value, value) if low is None or high is None else (low, high)
     answers = {passes(end) for end in ends if end is not None}
     outcome = answers.pop() if len(answers) == 1 else None
     return Check(says=says, value=value, low=low, high=high, wanted=wanted, n=n, outcome=outcome)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ SEGMENTATION = (
     "skip=concat upsample=bilinear schedule=cosine schedule.warmup_frac=0.05 average=none batch_size=8 precision=fp32"
 )
 """What every arm has unless it says otherwise: plain settings without the techniques that claims are about."""
+FITTED = ("task", "view.size", "view.resize", "data.max_side")
+"""What is chosen for the data, as `train` does."""
 
 
 @dataclass(eq=False)
@@ -95,10 +97,8 @@ class Bench:
         self.lab, self.source = lab, source
         index = read_index(source)
         self._facts = facts_of(survey(index, DataOptions()), parse_words([f"device={lab.device}"]))
-        automatic = {choice.key: choice.value for choice in choose(self._facts, {"device": lab.device})}
-        kept = {
-            key: automatic[key] for key in ("task", "view.size", "view.resize", "data.max_side") if key in automatic
-        }
+        choices = choose(self._facts, {"device": lab.device})
+        kept: dict[str, Any] = {choice.key: choice.value for choice in choices if choice.key in FITTED}
         most = lab.pick(32, 64) if self._facts.task == "classification" else lab.pick(96, 256)
         kept["view.size"] = tuple(min(side, most) for side in kept["view.size"])
         self._automatic = parse_words(shared.split()).then(from_kwargs({**kept, "device": lab.device})).tree
