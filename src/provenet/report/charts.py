@@ -12,11 +12,14 @@ from provenet.report.words import Figure, is_number, number, shortened
 Point = tuple[float, float]
 WIDTH, HEIGHT = 480.0, 280.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 34.0, 44.0
+LETTER, LEGEND_ROW = 6.6, 18.0
+LONGEST_BESIDE, LONGEST_ABOVE = 15, 44
+"""Letters of a row's name beside its interval, and where one is longer, of all names above theirs."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A named curve; `color` is 1..4 of the page's palette."""
+    """A named curve; `color` is 1..4 of the page's palette, 5..8 the same colours dashed."""
 
     name: str
     points: Sequence[Point]
@@ -41,7 +44,9 @@ def draw_lines(chart_id: str, lines: Sequence[Line], axes: Axes) -> str:
         '<svg class="chart" viewBox="0 0 480 28'
     """
     lines = [Line(line.name, _thinned(line.points), line.color) for line in lines if line.points]
-    svg = new_svg(chart_id, (WIDTH, HEIGHT), axes.title, "; ".join(map(_ends, lines)))
+    legend = _legend(lines, WIDTH - RIGHT - 24 - LETTER * len(axes.y))
+    size = (WIDTH, HEIGHT + LEGEND_ROW * max((row for _, row in legend), default=0))
+    svg = new_svg(chart_id, size, axes.title, "; ".join(map(_ends, lines)))
     every = [point for line in lines for point in line.points]
     if not every:
         return _nothing(svg)
@@ -55,7 +60,7 @@ def draw_lines(chart_id: str, lines: Sequence[Line], axes: Axes) -> str:
         _draw_mark(svg, x_scale(axes.marked[0]), axes.marked[1])
     for line in lines:
         _draw_curve(svg, line, x_scale, y_scale)
-    _draw_legend(svg, lines)
+    _draw_legend(svg, lines, legend)
     return to_text(svg)
 
 
@@ -97,28 +102,31 @@ def draw_intervals(chart_id: str, title: str, rows: Sequence[tuple[str, Figure]]
     Args:
         chart_id: unique on the page.
         title: what is drawn.
-        rows: a name and its figure each.
+        rows: a name and its figure each. Where a name is long, all names stand above their intervals.
     """
-    row_height, left, right, top = 28.0, 124.0, 152.0, 6.0
+    above = any(len(name) > LONGEST_BESIDE for name, _ in rows)
+    row_height, top, left, right = (42.0, 0.0, 24.0, WIDTH - 24) if above else (28.0, 6.0, 124.0, WIDTH - 152)
     bottom = top + row_height * len(rows)
     described = "; ".join(f"{name}: {figure}" for name, figure in rows)
     svg = new_svg(chart_id, (WIDTH, bottom + 30), title, described)
     ends = [end for _, figure in rows for end in (figure.low, figure.value, figure.high) if is_number(end)]
     if not ends:
-        return _nothing(svg)
+        return _nothing(svg, 24)
     ticks = tick_values(min(ends), max(ends), most=4)
-    scale = Scale(ticks[0], ticks[-1], left, WIDTH - right)
+    scale = Scale(ticks[0], ticks[-1], left, right)
     for tick in ticks:
-        add(svg, "line", x1=scale(tick), x2=scale(tick), y1=top, y2=bottom, class_="grid")
+        kind = "mark" if tick == 0 and 0 not in (ticks[0], ticks[-1]) else "grid"
+        add(svg, "line", x1=scale(tick), x2=scale(tick), y1=top, y2=bottom, class_=kind)
         add(svg, "text", tick_text(tick, ticks[1] - ticks[0]), x=scale(tick), y=bottom + 20, class_="tick middle")
     for index, (name, figure) in enumerate(rows):
-        middle = top + (index + 0.5) * row_height
-        add(svg, "text", shortened(name, 15), x=left - 12, y=middle + 4, class_="label end")
-        add(svg, "text", str(figure), x=WIDTH - right + 16, y=middle + 4, class_="label figure")
-        if is_number(figure.low) and is_number(figure.high):
-            add(svg, "line", x1=scale(figure.low), x2=scale(figure.high), y1=middle, y2=middle, class_="curve c1")
-        if is_number(figure.value):
-            add(svg, "circle", cx=scale(figure.value), cy=middle, r=4.5, class_="dot c1")
+        middle = top + index * row_height + (30 if above else 14)
+        if above:
+            add(svg, "text", shortened(name, LONGEST_ABOVE), x=4, y=middle - 14, class_="label halo")
+            add(svg, "text", str(figure), x=WIDTH - 4, y=middle - 14, class_="label halo end")
+        else:
+            add(svg, "text", name, x=left - 12, y=middle + 4, class_="label end")
+            add(svg, "text", str(figure), x=right + 16, y=middle + 4, class_="label figure")
+        _draw_interval(svg, figure, scale, middle)
     return to_text(svg)
 
 
@@ -146,6 +154,14 @@ def draw_reliability(chart_id: str, bins: Sequence[tuple[float, float, int]]) ->
     points = [(confidence, accuracy) for confidence, accuracy, _ in bins]
     _draw_curve(svg, Line("", points, 1), x_scale, y_scale)
     return to_text(svg)
+
+
+def _draw_interval(svg: Node, figure: Figure, scale: Scale, y: float) -> None:
+    """Draw what is known of a figure: a line from low to high, a dot at the value."""
+    if is_number(figure.low) and is_number(figure.high):
+        add(svg, "line", x1=scale(figure.low), x2=scale(figure.high), y1=y, y2=y, class_="curve c1")
+    if is_number(figure.value):
+        add(svg, "circle", cx=scale(figure.value), cy=y, r=4.5, class_="dot c1")
 
 
 def _draw_cell(node: Node, cell: float, share: float, correct: bool) -> None:
@@ -191,19 +207,36 @@ def _draw_curve(svg: Node, line: Line, x_scale: Scale, y_scale: Scale) -> None:
             add(svg, "circle", cx=x, cy=y, r=3, class_=f"dot c{line.color}")
 
 
-def _draw_legend(svg: Node, lines: Sequence[Line]) -> None:
-    """Name the curves at the top right, where there is more than one."""
-    x = WIDTH - RIGHT
-    for line in reversed(lines) if len(lines) > 1 else ():
-        add(svg, "text", line.name, x=x, y=14, class_="label end")
-        x -= 6.6 * len(line.name) + 8
-        add(svg, "line", x1=x - 16, x2=x, y1=10, y2=10, class_=f"curve c{line.color}")
-        x -= 34
+def _legend(lines: Sequence[Line], free: float) -> list[tuple[float, int]]:
+    """Return where the name of each curve begins, as (x, row), where there is more than one curve.
+
+    Row 0 is the line above the chart, where all names stand if `free` units hold them; else they flow into rows below.
+    """
+    widths = [LETTER * len(line.name) + 42 for line in lines]
+    if len(lines) < 2:
+        return []
+    if sum(widths) <= free:
+        return [(WIDTH - RIGHT - sum(widths[index:]), 0) for index in range(len(lines))]
+    places, x, row = [], LEFT, 1
+    for width in widths:
+        if x > LEFT and x + width > WIDTH:
+            x, row = LEFT, row + 1
+        places.append((x, row))
+        x += width
+    return places
 
 
-def _nothing(svg: Node) -> str:
+def _draw_legend(svg: Node, lines: Sequence[Line], places: list[tuple[float, int]]) -> None:
+    """Name the curves."""
+    for line, (x, row) in zip(lines, places, strict=bool(places)):
+        y = 14 if row == 0 else HEIGHT + LEGEND_ROW * row - 4
+        add(svg, "line", x1=x + 14, x2=x + 32, y1=y - 4, y2=y - 4, class_=f"curve c{line.color}")
+        add(svg, "text", shortened(line.name, 60), x=x + 39, y=y, class_="label")
+
+
+def _nothing(svg: Node, y: float = HEIGHT / 2) -> str:
     """Return the drawing with a word in place of data."""
-    add(svg, "text", "nothing recorded", x=WIDTH / 2, y=HEIGHT / 2, class_="label middle")
+    add(svg, "text", "nothing recorded", x=WIDTH / 2, y=y, class_="label middle")
     return to_text(svg)
 
 

@@ -76,7 +76,20 @@ class Album:
         if not path.is_relative_to(self.folder) or not path.is_file() or path.stat().st_size > self.left:
             return b""
         data = path.read_bytes()
-        return data if data.startswith(_PNG) and len(data) > 24 else b""
+        return data if _is_png(data) else b""
+
+
+def from_base64(text: str, alt: str) -> Picture | None:
+    """Return the picture that a record holds in base64; none where it is no PNG."""
+    try:
+        data = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return _embedded(data, alt) if _is_png(data) else None
+
+
+def _is_png(data: bytes) -> bool:
+    return data.startswith(_PNG) and len(data) > 24
 
 
 def _embedded(data: bytes, alt: str) -> Picture:

@@ -6,10 +6,13 @@ An element tree escapes every text by itself, so no name from a record can becom
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
 Node = ElementTree.Element
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that markup cannot hold."""
 
 
 def new_svg(chart_id: str, size: tuple[float, float], title: str, description: str) -> Node:
@@ -33,7 +36,7 @@ def add(parent: Node, tag: str, text: str = "", **attributes: str | float) -> No
     """Add an element; `class_` and `stroke_width` become `class` and `stroke-width`."""
     named = {name.rstrip("_").replace("_", "-"): _text(value) for name, value in attributes.items()}
     node = ElementTree.SubElement(parent, tag, named)
-    node.text = text or None
+    node.text = _ILLEGAL.sub("", text) or None
     return node
 
 
