@@ -114,15 +114,18 @@ def draw_intervals(chart_id: str, title: str, rows: Sequence[tuple[str, Figure]]
         return _nothing(svg, 24)
     ticks = tick_values(min(ends), max(ends), most=4)
     scale = Scale(ticks[0], ticks[-1], left, right)
+    bands = [(top, bottom)]
+    if above:
+        bands = [(top + index * row_height + 20, top + (index + 1) * row_height - 2) for index in range(len(rows))]
     for tick in ticks:
         kind = "mark" if tick == 0 and 0 not in (ticks[0], ticks[-1]) else "grid"
-        add(svg, "line", x1=scale(tick), x2=scale(tick), y1=top, y2=bottom, class_=kind)
+        add(svg, "path", d="".join(f"M{scale(tick):.1f} {start:.0f}V{end:.0f}" for start, end in bands), class_=kind)
         add(svg, "text", tick_text(tick, ticks[1] - ticks[0]), x=scale(tick), y=bottom + 20, class_="tick middle")
     for index, (name, figure) in enumerate(rows):
         middle = top + index * row_height + (30 if above else 14)
         if above:
-            add(svg, "text", shortened(name, LONGEST_ABOVE), x=4, y=middle - 14, class_="label halo")
-            add(svg, "text", str(figure), x=WIDTH - 4, y=middle - 14, class_="label halo end")
+            add(svg, "text", shortened(name, LONGEST_ABOVE), x=4, y=middle - 14, class_="label")
+            add(svg, "text", str(figure), x=WIDTH - 4, y=middle - 14, class_="label end")
         else:
             add(svg, "text", name, x=left - 12, y=middle + 4, class_="label end")
             add(svg, "text", str(figure), x=right + 16, y=middle + 4, class_="label figure")

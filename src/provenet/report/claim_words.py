@@ -139,9 +139,17 @@ def spent(record: ClaimsRecord) -> float:
 HOW_TO_READ = (
     "A claim holds when every check it rests on does; it does not hold here when one fails; it cannot be told while an "
     "interval still holds both answers. In brackets: 95 % intervals; a figure without one is exact or says itself what "
-    "it is. n counts the seeds, draws or pictures behind a figure. The quick scale means small nets, few images and "
-    "short trainings: what does not hold here may hold at the published scale, and the other way round."
+    "it is. n counts the seeds, draws or pictures behind a figure."
 )
+QUICK = (
+    "The quick scale means small nets, few images and short trainings: what does not hold here may hold at the "
+    "published scale, and the other way round."
+)
+
+
+def how_to_read(record: ClaimsRecord) -> str:
+    """Return what the words of the report mean, and how far they reach."""
+    return f"{HOW_TO_READ} {QUICK}" if record.scale == "quick" else HOW_TO_READ
 
 
 def facts(record: ClaimsRecord) -> dict[str, Any]:

@@ -132,7 +132,7 @@ def claims_page(record: ClaimsRecord) -> str:
     return render(
         "claims.html.j2",
         headline=words.headline(record),
-        how_to_read=words.HOW_TO_READ,
+        how_to_read=words.how_to_read(record),
         sections=[_section(claim) for claim in record.claims],
         tally=words.tally(record),
         marks=words.VERDICTS,

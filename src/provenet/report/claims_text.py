@@ -11,12 +11,17 @@ from provenet.report.markdown import anchor, inline, link, paragraph, table
 from provenet.report.words import duration, flat
 
 _WRITTEN = "<!-- Written by `provenet claims` from claims.json: measure again rather than change this page. -->"
-_CHARTS = "Charts stand in `report.html`, which the command writes beside this page."
+_CHARTS = "Charts stand in `report.html`, which `provenet claims` writes beside this text into the folder of `--out`."
 
 
 def claims_markdown(record: ClaimsRecord) -> str:
     """Return the claims as Markdown: all of them in one table, then each with its checks, then machine and versions."""
-    blocks = [_WRITTEN, "# The lecture's claims, measured", paragraph(words.headline(record)), words.HOW_TO_READ]
+    blocks = [
+        _WRITTEN,
+        "# The lecture's claims, measured",
+        paragraph(words.headline(record)),
+        words.how_to_read(record),
+    ]
     if record.claims:
         blocks += [_CHARTS, _overview(record)]
     for claim in record.claims:
