@@ -58,6 +58,8 @@ def job_table(runs: dict[str, Any]) -> str:
         beside = "; ".join(f"{b['name']}: {shown(b['metrics'].get(row['primary']))}" for b in row["baselines"])
         said = " ".join(f"`{key}={value}`" for key, value in row["said"].items())
         score = f"{row['primary']} **{shown(row['test'][row['primary']])}**"
+        if "pixel_accuracy" in row["test"]:
+            score += f"; pixel accuracy {shown(row['test']['pixel_accuracy'])}"
         lines.append(f"| {row['data']} | {said} | {row['net']} | {score} | {row['n_test']} | {beside} |")
     machine = next(iter(runs.values()))
     lines += ["", f"One seed each, on {machine['machine']['cores']} cores of {machine['machine']['processor']}, "]
