@@ -1,0 +1,83 @@
+"""Donors: what is cut off for them, and what of them arrives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from provenet.claims.donor import among, bench_of, first_layers, halve, transplanted
+from provenet.claims.lab import Lab
+from provenet.claims.training import fit
+from provenet.claims.transfer_depth import frozen
+
+SIZES = (40, 160, 300)
+
+
+def test_the_parts_share_no_image_and_keep_to_their_classes(lab: Lab) -> None:
+    bench = lab.classification
+    labels = bench.dataset.labels
+    assert labels is not None
+    halves = halve(bench, 0, SIZES)
+    assert len(halves.classes) == 5
+    for ids in (halves.few, halves.more, halves.same):
+        assert set(labels[ids]) == set(halves.classes)
+    assert not set(labels[halves.other]) & set(halves.classes)
+    assert set(halves.few) < set(halves.more)
+    apart = np.concatenate([halves.more, halves.same, halves.other])
+    assert len(set(apart)) == len(apart)
+    assert set(apart) <= set(bench.dataset.splits["train"])
+    for ids, wanted in zip((halves.few, halves.more, halves.same, halves.other), (*SIZES, SIZES[2]), strict=True):
+        assert len(ids) == pytest.approx(wanted, rel=0.1)
+
+
+def test_another_seed_halves_in_another_way_and_too_much_becomes_what_there_is(lab: Lab) -> None:
+    bench = lab.classification
+    one, other = (halve(bench, seed, (10**6, 10**6, 10**6)) for seed in (0, 1))
+    assert one.classes.tolist() != other.classes.tolist()
+    assert 0 < len(one.few) < len(one.more) < len(one.same)
+
+
+def test_a_session_is_scored_on_its_classes_only(lab: Lab) -> None:
+    bench = lab.classification
+    session = among(bench.session("steps=1", 0, 40), [2, 7])
+    labels = session.dataset.labels
+    assert labels is not None
+    whole = bench.dataset.splits["test"]
+    wanted = np.isin(labels[whole], [2, 7]).sum()
+    assert set(labels[session.dataset.splits["val"]]) == {2, 7}
+    assert len(session.dataset.splits["test"]) == wanted
+
+
+@pytest.mark.parametrize("num_groups", [0, 1, 3, 4])
+def test_frozen_groups_come_from_the_donor_and_stay_its(lab: Lab, num_groups: int) -> None:
+    bench, words = lab.classification, "steps=3 batch_size=16"
+    donor = bench.train(words, seed=1, images=48, looks=1).session.net
+    fresh = bench.session(words, seed=2, images=48)
+    body = len(fresh.net.groups()) - 1
+    random = {name: values.clone() for name, values in fresh.net.state_dict().items()}
+    session = transplanted(fresh, donor, num_groups, frozen(num_groups, body))
+    layers = first_layers(donor, num_groups)
+    for name, values in session.net.state_dict().items():
+        assert torch.equal(values, donor.state_dict()[name] if name in layers else random[name]), name
+    trained = fit(session, looks=1)
+    learnt = {name for _, names in donor.groups()[num_groups:] for name in names}
+    for name, values in trained.net.state_dict().items():
+        if name in layers:
+            assert torch.equal(values, layers[name]), name
+        elif name in learnt and not name.endswith("bias"):
+            assert not torch.equal(values, random[name]), name
+
+
+def test_all_groups_are_the_whole_body_with_its_buffers(lab: Lab) -> None:
+    net = lab.classification.session("steps=1", 0, 20).net
+    taken = first_layers(net, len(net.groups()) - 1)
+    assert taken.keys() == {name for name in net.state_dict() if not name.startswith("head.")}
+    assert any(name.endswith("running_var") for name in first_layers(net, 1))
+
+
+def test_data_with_few_classes_give_way_to_digits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bench_of(lab) is lab.classification
+    monkeypatch.setattr("provenet.claims.donor.FEWEST_CLASSES", 11)
+    assert bench_of(lab).source == "digits"
+    assert bench_of(lab) is not lab.classification
