@@ -22,7 +22,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a few updates."""
-    monkeypatch.setattr(segmenters, "BUDGET", {"quick": "steps=4 net.levels=2 net.width=4"})
+    monkeypatch.setattr(segmenters, "BUDGET", {"quick": "steps=4"})
+    monkeypatch.setattr(segmenters, "SIZE", {"quick": "net.levels=2 net.width=4"})
     monkeypatch.setattr(segmenters, "LOOKS", 2)
 
 
@@ -40,15 +41,13 @@ def test_scores_are_those_of_the_engine(small: Lab) -> None:
 
 
 def test_arms_of_a_seed_share_encoder_and_pictures(small: Lab) -> None:
-    bench = small.segmentation
-    fcn, unet = (bench.session(f"net={net} net.width=4 steps=1", 1) for net in ("fcn", "unet"))
-    for (name, one), (other, two) in zip(
-        fcn.net.encoder.named_parameters(), unet.net.encoder.named_parameters(), strict=True
-    ):
-        assert name == other
-        assert torch.equal(one, two)
-    first, second = (session.job.loader.batch_ids(0) for session in (fcn, unet))
-    assert [ids.tolist() for ids in first] == [ids.tolist() for ids in second]
+    arms = [*unet_boundaries.SETTINGS.values(), *skips.SETTINGS.values(), *upsampling.SETTINGS.values()]
+    first, *others = (small.segmentation.session(segmenters.sized(small, arm), 1) for arm in arms)
+    order = [ids.tolist() for ids in first.job.loader.batch_ids(0)]
+    for other in others:
+        weights = zip(first.net.encoder.named_parameters(), other.net.encoder.named_parameters(), strict=True)
+        assert all(name == twin and torch.equal(one, two) for (name, one), (twin, two) in weights)
+        assert [ids.tolist() for ids in other.job.loader.batch_ids(0)] == order
 
 
 @pytest.mark.slow

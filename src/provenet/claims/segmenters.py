@@ -22,8 +22,10 @@ from provenet.records.claim import Effect
 from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval, paired_difference
 
-BUDGET = {"quick": "steps=200", "full": "steps=10000 net.levels=4 net.width=32"}
-LOOKS = 4
+BUDGET = {"quick": "steps=150", "full": "steps=10000"}
+SIZE = {"quick": "net.levels=3 net.width=8", "full": "net.levels=4 net.width=32"}
+"""Of every arm's encoder; said with every arm, as a change of the net begins with that net's own size."""
+LOOKS = 3
 
 Masks = dict[int, NDArray[np.uint8]]
 """Class indices H x W by sample id."""
@@ -70,11 +72,16 @@ def train_arms(lab: Lab, settings: Mapping[str, str]) -> Arms:
         lab: the data, the seeds, the scale.
         settings: of each arm, by its name.
     """
-    bench, budget = lab.segmentation, BUDGET[lab.scale]
+    bench = lab.segmentation
     return {
-        name: [segmenter(bench.train(f"{budget} {words}", seed, looks=LOOKS)) for seed in lab.seeds]
-        for name, words in settings.items()
+        name: [segmenter(bench.train(sized(lab, arm), seed, looks=LOOKS)) for seed in lab.seeds]
+        for name, arm in settings.items()
     }
+
+
+def sized(lab: Lab, arm: str) -> str:
+    """Return an arm's settings with the size and the budget that all arms have."""
+    return f"{arm} {SIZE[lab.scale]} {BUDGET[lab.scale]}"
 
 
 def segmenter(trained: Trained) -> Segmenter:

@@ -99,9 +99,13 @@ def new_power(maps: Tensor) -> float:
     """
     power = torch.fft.fft2(maps).abs().square().mean((0, 1))
     power[0, 0] = 0
-    rows, columns = (torch.fft.fftfreq(length, dtype=maps.dtype).abs() for length in power.shape)
-    held = (rows[:, None] <= 1 / (2 * FACTOR)) & (columns <= 1 / (2 * FACTOR))
-    return float(1 - power[held].sum() / power.sum())
+    limit = torch.tensor(1 / (2 * FACTOR), dtype=maps.dtype)
+    # the frequency at the limit belongs to both sides
+    rows, columns = (
+        torch.heaviside(limit - torch.fft.fftfreq(length, dtype=maps.dtype).abs(), limit.new_tensor(0.5))
+        for length in power.shape
+    )
+    return float(1 - (power * rows[:, None] * columns).sum() / power.sum())
 
 
 def expected_new_power(order: int) -> float:
