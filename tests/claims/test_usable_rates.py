@@ -31,7 +31,7 @@ def net_of(scores: list[list[float]]) -> Net:
 
 
 def test_a_rate_is_usable_up_to_a_tenth_below_the_best_of_the_grid() -> None:
-    scores = np.array([[0.1, 0.2, 0.8], [0.71, 0.73, 0.1], [0.1, 0.72, 0.1]])
+    scores = np.array([[0.1, 0.2, 0.8], [0.71, 0.73, 0.1], [0.1, 0.721, 0.1]])
     assert usable(scores).tolist() == [[False, False, True], [False, True, False], [False, True, False]]
     assert largest_rate(scores) == 0.1
 

@@ -138,7 +138,7 @@ def _draw(arm: Arm, width: int, draw: int) -> Scales:
         outputs.append(signal)
     arriving = torch.randn(INPUTS, width, generator=generator, dtype=torch.float64)
     gradients = torch.autograd.grad(signal, outputs, arriving)
-    return Scales(*(np.array([float(part.std()) for part in parts]) for parts in (outputs, gradients)))
+    return Scales(*(np.array([float(part.detach().std()) for part in parts]) for parts in (outputs, gradients)))
 
 
 def spread(init: Init, width: int) -> float:
@@ -259,7 +259,7 @@ def _chart(found: Found, activation: str, backward: bool) -> Lines:
 
 
 def _table(found: Found, formula: Found, backward: bool) -> Grid:
-    way, layers = WAYS[backward], (1, 10, 25, DEPTH)
+    way, layers = WAYS[backward], sorted({1, DEPTH // 5, DEPTH // 2, DEPTH})
     rows = []
     for name in found:
         ours, theirs = (_typical(getattr(scales[name], way)) for scales in (found, formula))

@@ -16,10 +16,10 @@ from provenet.records.claim import Check, Finding, Grid, Lines
 from provenet.stats.paired import mean_interval, paired_difference
 
 DEPTH = 32
-SIDE = {"quick": 16, "full": 32}
-STEPS = {"quick": 200, "full": 8000}
+SIDE = {"quick": 8, "full": 32}
+STEPS = {"quick": 400, "full": 8000}
 IMAGES = {"quick": 2000, "full": 50_000}
-RATES = (0.003, 0.01, 0.03, 0.1)
+RATES = (0.01, 0.03, 0.1)
 INITS = {"he": "init=he init.mode=fan_in", "xavier": "init=xavier init.distribution=normal"}
 STALLED = 0.1
 """Nats below the loss of guessing by class shares: less is a stall, more is learning."""
@@ -50,7 +50,7 @@ def settings(bench: Bench, init: str, rate: float) -> str:
     pick = bench.lab.pick
     view = small_view(bench, pick(*SIDE.values()))
     steps = pick(*STEPS.values())
-    return f"net=plain net.depth={DEPTH} norm=none {INITS[init]} {view} steps={steps} optimizer.lr={rate}"
+    return f"net=plain block=plain net.depth={DEPTH} norm=none {INITS[init]} {view} steps={steps} optimizer.lr={rate}"
 
 
 def train(bench: Bench, init: str) -> Arm:

@@ -18,8 +18,8 @@ from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval, paired_difference
 
 DEPTH = 8
-SIDE = {"quick": 16, "full": 32}
-STEPS = {"quick": 80, "full": 4000}
+SIDE = {"quick": 12, "full": 32}
+STEPS = {"quick": 100, "full": 4000}
 IMAGES = {"quick": 2000, "full": 50_000}
 RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 GAINS = (0.5, 1.0, 2.0)
@@ -82,11 +82,11 @@ def train(bench: Bench, norm: str, seed: int) -> Net:
     """Train a grid."""
     pick = bench.lab.pick
     view, steps = small_view(bench, pick(*SIDE.values())), pick(*STEPS.values())
-    shared = f"net=plain net.depth={DEPTH} norm={norm} {view} steps={steps} init=he init.mode=fan_in"
+    shared = f"net=plain block=plain net.depth={DEPTH} norm={norm} {view} steps={steps} init=he init.mode=fan_in"
     images = pick(*IMAGES.values())
     return Net(
         {
-            (gain, rate): bench.train(f"{shared} init.gain={gain} optimizer.lr={rate}", seed, images, looks=4)
+            (gain, rate): bench.train(f"{shared} init.gain={gain} optimizer.lr={rate}", seed, images, looks=3)
             for gain in GAINS
             for rate in RATES
         }
