@@ -168,7 +168,9 @@ def measure(lab: Lab) -> Finding:
             f"cosine from the large rate. On images the constant rate that is best in the figure itself "
             f"({by_training:g} in training, {by_validation:g} in validation loss) ends higher by {words(training)} in "
             f"training and by {words(validation)} in validation loss (nats), after only {decayed[0].looks[-1].step} "
-            f"updates; the decayed rate was not tuned, it begins with the largest of the grid."
+            f"updates; the decayed rate was not tuned, it begins with the largest of the grid. The decayed nets get "
+            f"{fmean(arm.score('train') for arm in decayed):.3f} of their training images right: near 1 gradients "
+            f"have hardly any noise left for a decay to quieten."
         ),
         charts=(quadratic_chart(), _images_chart(constants, decayed, by_training)),
         tables=(_table(constants, decayed),),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from statistics import fmean
+
 from provenet.claims.arms import late_loss, loss_curve, words
 from provenet.claims.claim import Claim, above
 from provenet.claims.depths import DEPTHS, Arms, errors, table, train
@@ -34,6 +36,7 @@ def measure(lab: Lab) -> Finding:
 def _said(lab: Lab, nets: dict[int, Arms], differences: tuple[Figure, Figure, Figure]) -> str:
     loss, error, test = (words(figure) for figure in differences)
     updates = nets[min(nets)][0].looks[-1].step
+    classes = len(lab.classification.dataset.classes)
     scale = lab.pick(
         f" This is after {updates} updates on few and small pictures, where a deeper net may only be slower to fit; "
         f"what is left of it after the published 64,000 updates, the full scale shows.",
@@ -42,7 +45,8 @@ def _said(lab: Lab, nets: dict[int, Arms], differences: tuple[Figure, Figure, Fi
     return (
         f"From {min(nets)} to {max(nets)} plain layers the training loss changes by {loss} nats, the training error by "
         f"{error} and the test error by {test}. A net that overfits would have a lower training error, whatever "
-        f"its test error.{scale}"
+        f"its test error. (The deepest net's training error is {fmean(errors(nets[max(nets)], 'train')):.3f}, that of "
+        f"guessing {1 - 1 / classes:.3f}.){scale}"
     )
 
 
