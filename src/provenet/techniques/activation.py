@@ -83,7 +83,6 @@ class LeakyReLU(_Activation):
         2013,
         "Rectifier Nonlinearities Improve Neural Network Acoustic Models",
         "https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf",
-        "section 2",
     )
     name: Literal["leaky_relu"] = "leaky_relu"
     slope: Annotated[float, Ge(0), Lt(1)] = 0.01
@@ -107,7 +106,7 @@ class Tanh(_Activation):
         "LeCun, Bottou, Orr and Müller",
         1998,
         "Efficient BackProp",
-        "http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf",
+        "https://doi.org/10.1007/3-540-49430-8_2",
         "section 4.4",
     )
     name: Literal["tanh"] = "tanh"
@@ -176,7 +175,6 @@ class SiLU(_Activation):
         2017,
         "Sigmoid-Weighted Linear Units for Neural Network Function Approximation in Reinforcement Learning",
         "https://arxiv.org/abs/1702.03118",
-        "section 2",
     )
     name: Literal["silu"] = "silu"
 

@@ -146,18 +146,13 @@ class ResidualBlock(Technique):
     Definition  act(F(x) + s(x)), F(x) = norm(conv3x3(act(norm(conv3x3(x))))); s is the identity, or a normalised 1x1
         convolution where the shape changes.
     Default and why  zero_gamma on: the last gamma begins at zero, so the block begins as the identity and depth costs
-        nothing at first; timm and fastai do so, torchvision does not.
+        nothing at first (Goyal et al. 2017, arXiv 1706.02677, section 5.1). timm and fastai do so, torchvision does
+        not.
     Cost  One addition a block; the 1x1 convolutions add about a hundredth to the parameters.
     Fails when  Nothing in particular; in shallow nets it gains little.
     """
 
-    source: ClassVar[Source] = Source(
-        "He, Zhang, Ren and Sun (zero gamma: Goyal et al. 2017, arXiv 1706.02677, section 5.1)",
-        2015,
-        _RESNET,
-        _RESNET_URL,
-        "section 3.2",
-    )
+    source: ClassVar[Source] = Source("He, Zhang, Ren and Sun", 2015, _RESNET, _RESNET_URL, "section 3.2")
     has_shortcut: ClassVar[bool] = True
     ends_open: ClassVar[bool] = False
     name: Literal["residual"] = "residual"

@@ -119,7 +119,6 @@ class SpatialDropout(Technique):
         2014,
         "Efficient Object Localization Using Convolutional Networks",
         "https://arxiv.org/abs/1411.4280",
-        "section 3.2",
     )
     place: ClassVar[Place] = "body"
     name: Literal["spatial"] = "spatial"

@@ -247,7 +247,7 @@ class LeCun(Technique):
         "LeCun, Bottou, Orr and Müller",
         1998,
         "Efficient BackProp",
-        "http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf",
+        "https://doi.org/10.1007/3-540-49430-8_2",
         "section 4.6",
     )
     name: Literal["lecun"] = "lecun"

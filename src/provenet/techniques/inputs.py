@@ -27,7 +27,7 @@ _EFFICIENT_BACKPROP = Source(
     "LeCun, Bottou, Orr and Müller",
     1998,
     "Efficient BackProp",
-    "http://yann.lecun.com/exdb/publis/pdf/lecun-98b.pdf",
+    "https://doi.org/10.1007/3-540-49430-8_2",
     "section 4.3",
 )
 _BLOCK = 1 << 16  # pixels summed at once: whole numbers below 2^48, which float64 keeps exactly

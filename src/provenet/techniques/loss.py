@@ -247,7 +247,6 @@ class CrossEntropyDice(Criterion):
         2018,
         "nnU-Net: self-adapting framework for U-Net-based medical image segmentation",
         "https://arxiv.org/abs/1809.10486",
-        "section 2.3",
     )
     dice_weight: float = Field(default=1.0, ge=0)
     """Weight of dice beside the cross-entropy's 1, 0 or more; typical 0.5 to 1."""

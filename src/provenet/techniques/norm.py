@@ -173,7 +173,6 @@ class InstanceNorm(Technique):
         2016,
         "Instance Normalization: The Missing Ingredient for Fast Stylization",
         "https://arxiv.org/abs/1607.08022",
-        "section 2",
     )
     name: Literal["instance"] = "instance"
     eps: Eps = 1e-5

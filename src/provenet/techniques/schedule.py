@@ -260,7 +260,7 @@ class Polynomial(Scheduled):
         "DeepLab: semantic image segmentation with deep convolutional nets, atrous convolution, and fully connected "
         "CRFs",
         "https://arxiv.org/abs/1606.00915",
-        "section 4.1",
+        "section 4.1.2",
     )
     power: float = Field(default=0.9, gt=0, le=10)
     """Exponent, in (0, 10]; 1 is linear; typical 0.9 to 2."""
@@ -276,7 +276,7 @@ class OneCycle(Scheduled):
 
     Definition  along half a cosine from start to 1 at peak_frac, then along half a cosine to floor. Only the rate; the
         momentum is not cycled. Its rise is its warm-up: leave warmup_frac at 0.
-    Default and why  peak_frac 0.3, start 1/25, floor 4e-6: those of fastai and of PyTorch.
+    Default and why  peak_frac 0.3, start 1/25, floor 4e-6: PyTorch's (fastai: 0.25, 1/25, 1e-5).
     Cost  none.
     Fails when  the peak rate was chosen for a constant schedule: this one is made for larger ones.
     """
@@ -287,7 +287,6 @@ class OneCycle(Scheduled):
         2017,
         "Super-convergence: very fast training of neural networks using large learning rates",
         "https://arxiv.org/abs/1708.07120",
-        "section 3",
     )
     peak_frac: float = Field(default=0.3, gt=0, lt=1)
     """Where the peak is, a share of the run, in (0, 1); typical 0.2 to 0.4."""
@@ -304,7 +303,7 @@ class Linear(Scheduled):
     """A rate that falls by the same amount every step.
 
     Definition  factor = 1 - (1 - floor) progress.
-    Default and why  floor = 0: optimal in theory for the last iterate, and best or equal best in its paper's trials.
+    Default and why  floor = 0: optimal in theory for the last iterate, and overall the best in its paper's trials.
     Cost  none.
     Fails when  the run is stopped early, as with cosine.
     """
@@ -315,7 +314,6 @@ class Linear(Scheduled):
         2023,
         "Optimal linear decay learning rate schedules and further refinements",
         "https://arxiv.org/abs/2310.07831",
-        "section 3",
     )
     floor: float = Field(default=0.0, ge=0, le=1)
     """Factor at the last step, in [0, 1]; typical 0 to 0.1."""

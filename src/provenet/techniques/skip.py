@@ -110,7 +110,6 @@ class NoSkip(Technique):
         2015,
         "Learning Deconvolution Network for Semantic Segmentation",
         "https://arxiv.org/abs/1505.04366",
-        "section 3",
     )
     name: Literal["none"] = "none"
 

@@ -135,7 +135,6 @@ class FeatureExtraction(Freezing):
         2014,
         "CNN features off-the-shelf: an astounding baseline for recognition",
         "https://arxiv.org/abs/1403.6382",
-        "section 2",
     )
 
     def trainable(self, groups: Groups, progress: float) -> set[str]:
@@ -160,7 +159,7 @@ class FineTune(Freezing):
         2018,
         "Universal language model fine-tuning for text classification",
         "https://arxiv.org/abs/1801.06146",
-        "section 3.2",
+        "sections 3.2 and 3.3",
     )
     head_first_frac: float = Field(default=0.1, ge=0, le=1)
     """Share of the run in which only the head learns, in [0, 1]; typical 0.05 to 0.2."""

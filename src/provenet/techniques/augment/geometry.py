@@ -120,7 +120,6 @@ class Rotate(Augmentation):
         2010,
         "Deep big simple neural nets excel on handwritten digit recognition",
         "https://arxiv.org/abs/1003.0358",
-        "section 2",
     )
     max_deg: float = Field(default=15.0, ge=0, le=180)
     """Largest angle in degrees, in [0, 180]; typical 10 to 30, or 180 where up has no meaning."""

@@ -156,7 +156,6 @@ class Cutout(Augmentation):
         2017,
         "Improved regularization of convolutional neural networks with cutout",
         "https://arxiv.org/abs/1708.04552",
-        "section 3",
     )
     size_frac: float = Field(default=0.375, gt=0, le=1)
     """Side of the square as a share of the shorter side, in (0, 1]; typical 0.25 to 0.5."""

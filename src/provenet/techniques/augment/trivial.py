@@ -47,7 +47,6 @@ class Trivial(Augmentation):
         2021,
         "TrivialAugment: tuning-free yet state-of-the-art data augmentation",
         "https://arxiv.org/abs/2103.10158",
-        "section 3",
     )
     strength: float = Field(default=1.0, ge=0, le=1)
     """Share of the largest strengths, in [0, 1]; typical 1."""
