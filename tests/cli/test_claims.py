@@ -29,6 +29,9 @@ def test_a_claim_that_needs_no_data_is_measured_and_reported(
     assert (out / "claims.md").exists()
     assert run(["claims", "17", "--out", str(out)]) == 0
     assert "measured before" in capsys.readouterr().out
+    (out / "report.html").unlink()
+    assert run(["report", str(out)]) == 0
+    assert (out / "report.html").exists()
 
 
 @pytest.mark.parametrize(

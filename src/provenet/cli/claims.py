@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from provenet.cli.console import Terminal
     from provenet.records.claim import ClaimRecord
 
-SIGNS = {"holds": "yes", "does not hold here": "no", "cannot tell": "open"}
 STYLES = {"holds": "green", "does not hold here": "red", "cannot tell": "yellow"}
 
 
@@ -53,41 +53,31 @@ def claims(
 
 
 class _Heard:
-    """Says what each claim came to."""
+    """Says what each claim came to, check by check."""
 
-    def __init__(self, terminal: Any) -> None:
+    def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
 
     def __call__(self, record: ClaimRecord, known: bool) -> None:
+        from provenet.report.claim_words import ANSWERS, figure_of
+
         took = "measured before" if known else f"{record.seconds:.0f} s"
         self._terminal.note(f"{record.number:2}  {record.name}: {record.verdict} ({took})")
+        for check in record.finding.checks:
+            answer, _ = ANSWERS[check.outcome]
+            self._terminal.note(f"      {answer:<4}  {check.says}: {figure_of(check)}, wanted {check.wanted}")
 
 
 def _table(console: Console, found: tuple[ClaimRecord, ...]) -> None:
-    """Print the claims with the checks that decide them."""
-    from rich.table import Table
+    """Print a line a claim: its verdict and the check that decides it."""
     from rich.text import Text
 
-    table = Table(
-        "", "claim", "verdict", "what decides", "figure", "wanted", "n", box=None, header_style="bold", pad_edge=False
-    )
+    from provenet.report.claim_words import deciding, figure_of
+
+    wide = max(len(record.name) for record in found)
     for record in found:
-        for row, check in enumerate(record.finding.checks):
-            head = (str(record.number), record.name, Text(record.verdict, STYLES[record.verdict]))
-            answer = {True: "yes", False: "no", None: "open"}[check.outcome]
-            figure = figure_text(check.value, check.low, check.high)
-            first = head if row == 0 else ("", "", "")
-            table.add_row(*first, check.says, f"{figure} {answer}", check.wanted, str(check.n))
-    console.print(table)
-
-
-def figure_text(value: float | None, low: float | None, high: float | None) -> str:
-    """Return a figure with its interval, in three digits.
-
-    Example:
-        >>> figure_text(0.12345, 0.1, 0.2), figure_text(None, None, None)
-        ('0.123 [0.1, 0.2]', 'n/a')
-    """
-    if value is None:
-        return "n/a"
-    return f"{value:.3g}" if low is None or high is None else f"{value:.3g} [{low:.3g}, {high:.3g}]"
+        line = Text(f"{record.number:2}  {record.name:<{wide}}  ")
+        line.append(f"{record.verdict:<18}", STYLES[record.verdict])
+        if (check := deciding(record)) is not None:
+            line.append(f"  {figure_of(check)}, wanted {check.wanted}, n = {check.n}")
+        console.print(line, soft_wrap=True)
