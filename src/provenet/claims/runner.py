@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from provenet.run.provenance import provenance
 
 PACKAGE = Path(__file__).parents[1]
 ABOVE = ("cli", "report", "api.py", "claims")
-"""Parts of the package that a finding does not depend on; of the claims it depends on itself and on what all share."""
+"""Parts of the package that a finding does not depend on; of the claims it depends on what it imports."""
 
 Heard = Callable[[ClaimRecord, bool], None]
 """Told of each finding, and whether it was stored before."""
@@ -86,7 +87,7 @@ def carry_out(names: Sequence[str], lab: Lab, folder: Path, heard: Heard) -> Cla
         folder: where findings are stored, a file each; those that still hold are taken from there.
         heard: told of each.
     """
-    begun, records = time.monotonic(), []
+    records = []
     for name in names:
         lab.earlier = stored(folder)
         record, known = _carry_out(name, lab, folder)
@@ -96,7 +97,7 @@ def carry_out(names: Sequence[str], lab: Lab, folder: Path, heard: Heard) -> Cla
         scale=lab.scale,
         seeds=lab.seeds,
         claims=tuple(records),
-        seconds=round(time.monotonic() - begun, 1),
+        seconds=round(sum(record.seconds for record in records), 1),
         provenance=_provenance(lab),
     )
     write_json(folder / "claims.json", found.model_dump(mode="json"))
@@ -146,10 +147,23 @@ def _key(name: str, claim: Claim, lab: Lab) -> str:
 def code_of(name: str) -> str:
     """Return one hash of the source that a claim's finding depends on."""
     below = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in ABOVE]
-    others = {"runner", *NAMES} - {name}
-    own = [path for path in (PACKAGE / "claims").glob("*.py") if path.stem not in others]
-    files = sorted([*below, *own])
+    files = sorted([*below, *(PACKAGE / "claims" / f"{module}.py" for module in imported(name))])
     return sha256(canonical([[str(path.relative_to(PACKAGE)), sha256(path.read_bytes())] for path in files]))
+
+
+def imported(name: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
+    """Return a module of the claims with those that it imports, and that these import.
+
+    Example:
+        >>> sorted(imported("lab"))
+        ['lab', 'training']
+    """
+    known |= {name}
+    for node in ast.walk(ast.parse((PACKAGE / "claims" / f"{name}.py").read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("provenet.claims."):
+            module = str(node.module).removeprefix("provenet.claims.")
+            known = known if module in known else imported(module, known)
+    return known
 
 
 def _provenance(lab: Lab) -> dict[str, object]:

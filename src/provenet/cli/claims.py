@@ -49,7 +49,7 @@ def claims(
         raise typer.Exit(130) from None
     _table(terminal.console, record.claims)
     missing = "" if len(wanted) == len(NAMES) else f" ({len(wanted)} of {len(NAMES)} claims)"
-    typer.echo(f"{record.seconds / 60:.1f} minutes{missing}\nreport: {write_claims_report(out)}")
+    typer.echo(f"{record.seconds / 60:.1f} minutes of measuring{missing}\nreport: {write_claims_report(out)}")
 
 
 class _Heard:
