@@ -66,6 +66,6 @@ def test_the_claim_is_measured_on_digits(lab: Lab, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(decay, "WORDS", {"quick": "steps=12 batch_size=32 schedule.warmup_frac=0"})
     finding = decay.measure(lab)
     assert [check.outcome for check in finding.checks[:2]] == [True, True]
-    assert finding.trainings == 10
+    assert finding.trainings == 8
     assert {effect.goal for effect in finding.effects} == {"convergence", "generalisation"}
-    assert len(finding.tables[0].rows) == 5
+    assert len(finding.tables[0].rows) == 4

@@ -65,7 +65,7 @@ def test_changes_are_from_the_shallowest_to_the_deepest_net() -> None:
 
 def test_nets_of_one_seed_share_the_weights_that_both_have(lab: Lab) -> None:
     bench = lab.classification
-    words = [f"steps=1 {depths.PUBLISHED} net.depth={depth} {depths.BLOCKS['plain']}" for depth in (8, 20)]
+    words = [f"steps=1 {depths.PUBLISHED} net.depth={depth} {depths.BLOCKS['quick']['plain']}" for depth in (8, 20)]
     shallow, deep = (bench.session(each, 0, 50).net.state_dict() for each in words)
     shared = [name for name in shallow if name in deep and deep[name].shape == shallow[name].shape]
     assert len(shared) == len(shallow)
@@ -75,7 +75,9 @@ def test_nets_of_one_seed_share_the_weights_that_both_have(lab: Lab) -> None:
 def test_blocks_differ_in_the_shortcut_alone(lab: Lab) -> None:
     bench = lab.classification
     plain, with_shortcut = (
-        bench.session(f"steps=1 {depths.PUBLISHED} net.depth=8 {depths.BLOCKS[kind]}", 0, 50).net.state_dict()
+        bench.session(
+            f"steps=1 {depths.PUBLISHED} net.depth=8 {depths.BLOCKS[lab.scale][kind]}", 0, 50
+        ).net.state_dict()
         for kind in ("plain", "residual")
     )
     assert {name for name in with_shortcut if name not in plain} == {

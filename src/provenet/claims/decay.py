@@ -31,12 +31,12 @@ LARGE, SMALL = 1.0, 0.02
 GRID = np.geomspace(0.005, 1.9, 120)
 """Constant rates of the quadratic; from 2 on the sharpest mode diverges."""
 
-RATES = (0.02, 0.05, 0.1, 0.2)
+RATES = (0.05, 0.15, 0.45)
 """Constant rates on images; the decay begins with the largest."""
 IMAGES = {"quick": 2000, "full": 50_000}
 SIDE = {"quick": 16, "full": 32}
 WORDS = {
-    "quick": "steps=240 schedule.warmup_frac=0",
+    "quick": "steps=400 schedule.warmup_frac=0",
     "full": "steps=20000 schedule.warmup_frac=0 net.depth=20 batch_size=128 augment=flip,shift",
 }
 
