@@ -20,22 +20,20 @@ FEWEST_CLASSES = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Halves:
-    """Training images cut in two by their classes; no image is in two of the parts.
+class Half:
+    """One half of the classes with its training images.
 
     Args:
-        classes: those that a net is to learn, half of all, drawn by the seed.
-        few: few labelled images of these classes; all of them are among `more`.
+        classes: the classes.
+        few: few labelled images of them; all of them are among `more`.
         more: more of them.
-        same: other images of these classes, for a donor.
-        other: as many images of the other classes, for a donor.
+        donor: other images of them, for a donor.
     """
 
     classes: Ids
     few: Ids
     more: Ids
-    same: Ids
-    other: Ids
+    donor: Ids
 
 
 def bench_of(lab: Lab) -> Bench:
@@ -44,30 +42,27 @@ def bench_of(lab: Lab) -> Bench:
     return bench if len(bench.dataset.classes) >= FEWEST_CLASSES else Bench(lab, "digits", CLASSIFICATION)
 
 
-def halve(bench: Bench, seed: int, sizes: tuple[int, int, int]) -> Halves:
-    """Cut the training images by classes; smaller data sets give less of everything.
+def halve(bench: Bench, seed: int, sizes: tuple[int, int, int]) -> tuple[Half, Half]:
+    """Cut the classes into halves at random; smaller data sets give fewer images of everything.
 
     Args:
         bench: the data.
         seed: draws the classes and the images.
-        sizes: images of the learnt classes: few, more, and those of a donor.
+        sizes: images of a half: few, more, and those of a donor.
     """
     labels, num_classes = bench.dataset.labels, len(bench.dataset.classes)
     assert labels is not None
-    classes = np.sort(numpy_generator(seed, "claims halves").permutation(num_classes)[: num_classes // 2])
-    factor = num_classes / len(classes)
-    room = int(bench.num_train / factor)
+    drawn = numpy_generator(seed, "claims halves").permutation(num_classes)
+    room = bench.num_train // 2
     more = min(sizes[1], room // 3)
-    few, given = min(sizes[0], more // 4), min(sizes[2], room - more)
-    labelled, all_ids = (bench.part("train", round(factor * num), seed) for num in (more, more + given))
-    free = np.setdiff1d(all_ids, labelled)
-    return Halves(
-        classes=classes,
-        few=_of(labels, bench.part("train", round(factor * few), seed), classes),
-        more=_of(labels, labelled, classes),
-        same=_of(labels, free, classes),
-        other=free[~np.isin(labels[free], classes)],
+    few, donor = min(sizes[0], more // 4), min(sizes[2], room - more)
+    labelled, everything = (bench.part("train", 2 * num, seed) for num in (more, more + donor))
+    parts = (bench.part("train", 2 * few, seed), labelled, np.setdiff1d(everything, labelled))
+    one, other = (
+        Half(np.sort(classes), *(_of(labels, ids, classes) for ids in parts))
+        for classes in (drawn[: num_classes // 2], drawn[num_classes // 2 :])
     )
+    return one, other
 
 
 def _of(labels: Ids, ids: Ids, classes: Ids) -> Ids:

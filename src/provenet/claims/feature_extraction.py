@@ -142,16 +142,16 @@ def measure(lab: Lab) -> Finding:
 def _seed(lab: Lab, bench: Bench, seed: int) -> Seed:
     """Train the donor and the arms of a seed, and time epochs."""
     shared = f"{SHARED[lab.scale]} {small_view(bench, SIDE[lab.scale])} inputs=scale01"
-    halves = halve(bench, seed, SIZES[lab.scale])
-    donor = fit(bench.session_on(shared, seed, halves.other), looks=1).session.net
+    half, other = halve(bench, seed, SIZES[lab.scale])
+    donor = fit(bench.session_on(shared, seed, other.donor), looks=1).session.net
 
     def begin(ids: Ids, arm: str, transfer: Transfer) -> Session:
-        session = among(bench.session_on(f"{shared} {ARMS[arm][0]}", seed, ids), halves.classes)
+        session = among(bench.session_on(f"{shared} {ARMS[arm][0]}", seed, ids), half.classes)
         num_groups = 0 if arm == "from scratch" else len(donor.groups()) - 1
         return transplanted(session, donor, num_groups, transfer)
 
-    found = Seed(head=head_size(donor), images=(len(halves.few), len(halves.more)))
-    for ids, trained in ((halves.few, found.few), (halves.more, found.more)):
+    found = Seed(head=head_size(donor), images=(len(half.few), len(half.more)))
+    for ids, trained in ((half.few, found.few), (half.more, found.more)):
         for arm, (_, transfer) in ARMS.items():
             session = begin(ids, arm, transfer)
             before = {name: values.clone() for name, values in session.net.state_dict().items()}
@@ -160,7 +160,7 @@ def _seed(lab: Lab, bench: Bench, seed: int) -> Seed:
             if arm == "feature extraction":
                 found.changed = max(found.changed, change(session.net, before))
     timed = {arm: UNFROZEN if arm == "fine-tuning" else transfer for arm, (_, transfer) in ARMS.items()}
-    found.seconds = epoch_seconds({arm: begin(halves.more, arm, how) for arm, how in timed.items()}, ROUNDS)
+    found.seconds = epoch_seconds({arm: begin(half.more, arm, how) for arm, how in timed.items()}, ROUNDS)
     return found
 
 

@@ -2,52 +2,63 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from statistics import fmean
 
 from provenet.claims.arms import small_view, words
-from provenet.claims.claim import Claim, above
-from provenet.claims.donor import among, bench_of, halve, transplanted
+from provenet.claims.claim import Claim, above, effect
+from provenet.claims.donor import Half, among, bench_of, halve, transplanted
 from provenet.claims.lab import Bench, Lab
-from provenet.claims.training import Trained, both_goals, fit
-from provenet.data.dataset import Ids
+from provenet.claims.training import Trained, fit
 from provenet.nets.net import Net
-from provenet.records.claim import Dots, Finding, Grid, Lines
+from provenet.records.claim import Dots, Effect, Finding, Grid, Lines
 from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval, paired_difference
 from provenet.techniques.transfer import FeatureExtraction, FineTune, NoTransfer, Transfer
 
+Scores = tuple[float, ...]
+
 SIZES = {"quick": (100, 2000, 4000), "full": (500, 10_000, 10_000)}
-"""Images of the learnt classes: few, more, and those that a donor is trained on."""
+"""Images of a half of the classes: few, more, and those that a donor is trained on."""
 SIDE = {"quick": 16, "full": 32}
-SHARED = {"quick": "steps=300", "full": "steps=6000 net.depth=20 batch_size=128"}
+SHARED = {"quick": "", "full": "net.depth=20 batch_size=128"}
+STEPS = {"quick": {"donor": 300, "few": 120, "more": 200}, "full": {"donor": 6000, "few": 2000, "more": 6000}}
 FINE = "optimizer.lr=0.01"
 """A tenth of the rate from scratch, for fine-tuning."""
 NO_LOSS = -0.03
 """Accuracy: general layers may cost at most so much against layers of one's own."""
 
 
-@dataclass
-class Arms:
-    """All trainings, one a seed in every list.
+@dataclass(frozen=True)
+class Worth:
+    """What layers of donors were worth to the nets of one half of the classes, or to those of both on average.
 
     Args:
-        same: score with k frozen groups of a donor of the same classes, by k; few images.
-        other: score with k frozen groups of a donor of the other classes, by k; few images.
-        few: from scratch, and fine-tuned from all groups of the donor of other classes; few images.
+        same: test score with k frozen groups of a donor of the same classes, by k; few images.
+        other: the same with a donor of the other classes.
+        few: test score from scratch, and fine-tuned from all groups of the donor of the other classes; few images.
         more: the same two; more images.
-        images: how many few and more are.
+        areas: mean validation score over the run, of the two with few images.
     """
 
-    same: list[list[float]] = field(default_factory=list)
-    other: list[list[float]] = field(default_factory=list)
-    few: tuple[list[Trained], list[Trained]] = field(default_factory=lambda: ([], []))
-    more: tuple[list[Trained], list[Trained]] = field(default_factory=lambda: ([], []))
-    images: tuple[int, int] = (0, 0)
+    same: Scores
+    other: Scores
+    few: Scores
+    more: Scores
+    areas: Scores
 
-    def gain(self, pair: tuple[list[Trained], list[Trained]]) -> list[float]:
-        """Return what transfer gains on test images, one a seed."""
-        return [tuned.score("test") - own.score("test") for own, tuned in zip(*pair, strict=True)]
+
+def mean_of(parts: Sequence[Worth]) -> Worth:
+    """Return the mean of several, figure by figure.
+
+    Example:
+        >>> one, other = (Worth((value,), (0.0,), (), (), ()) for value in (0.25, 0.75))
+        >>> mean_of([one, other]).same
+        (0.5,)
+    """
+    columns = (zip(*(getattr(part, kind.name) for part in parts), strict=True) for kind in fields(Worth))
+    return Worth(*(tuple(map(fmean, column)) for column in columns))
 
 
 def frozen(num_groups: int, body: int) -> Transfer:
@@ -67,112 +78,125 @@ def frozen(num_groups: int, body: int) -> Transfer:
 def measure(lab: Lab) -> Finding:
     """Draw the curve over transferred layers, and compare the worth of transfer with few and more images."""
     bench, n = bench_of(lab), len(lab.seeds)
-    arms = Arms()
-    for seed in lab.seeds:
-        _train(lab, bench, seed, arms)
-    special = [
-        [one - other for one, other in zip(*pair, strict=True)] for pair in zip(arms.same, arms.other, strict=True)
-    ]
-    last, first = [curve[-1] for curve in special], [curve[1] for curve in special]
-    early = [curve[1] - curve[0] for curve in arms.other]
-    few, more = arms.gain(arms.few), arms.gain(arms.more)
+    found = [_seed(lab, bench, seed) for seed in lab.seeds]
+    half = halve(bench, lab.seeds[0], SIZES[lab.scale])[0]
+    images = (len(half.few), len(half.more))
+    last, first = ([one.same[k] - one.other[k] for one in found] for k in (-1, 1))
+    early = mean_interval([one.other[1] - one.other[0] for one in found])
+    few, more = ([pair[1] - pair[0] for pair in pairs] for pairs in zip(*((o.few, o.more) for o in found), strict=True))
     return Finding(
         checks=(
             above("all groups frozen: accuracy, donor of the same classes less of others", mean_interval(last), 0, n),
             above("the same difference, all groups less the first group alone", paired_difference(last, first), 0, n),
-            above("first group of other classes less none, accuracy", mean_interval(early), NO_LOSS, n),
+            above("first group of other classes less none, accuracy", early, NO_LOSS, n),
             above("gain of transfer with few images less with more, accuracy", paired_difference(few, more), 0, n),
         ),
-        said=_said(arms, special, (mean_interval(few), mean_interval(more))),
-        charts=(_curves(arms), _gains(arms, mean_interval(few), mean_interval(more))),
-        tables=(_table(arms, special),),
-        effects=both_goals("transfer.fine_tune (few images) against scratch", arms.few[1], arms.few[0]),
-        trainings=n * (2 + 2 * len(arms.same[0]) - 1 + 3),
+        said=_said(found, images, (mean_interval(few), mean_interval(more))),
+        charts=(_curves(found, images[0]), _gains(images, (mean_interval(few), mean_interval(more)))),
+        tables=(_table(found),),
+        effects=_effects(found),
+        trainings=2 * n * (5 + 2 * (len(found[0].same) - 1)),
     )
 
 
-def _train(lab: Lab, bench: Bench, seed: int, arms: Arms) -> None:
-    """Make all trainings of a seed."""
-    shared = f"{SHARED[lab.scale]} {small_view(bench, SIDE[lab.scale])} inputs=scale01"
+def _seed(lab: Lab, bench: Bench, seed: int) -> Worth:
+    """Train a donor for each half of the classes, and nets for each half from both; return the mean of the halves."""
     halves = halve(bench, seed, SIZES[lab.scale])
-    same, other = (_donor(bench, shared, seed, ids) for ids in (halves.same, halves.other))
-    body = len(other.groups()) - 1
+    shared = f"{SHARED[lab.scale]} {small_view(bench, SIDE[lab.scale])} inputs=scale01"
+    donors = []
+    for half in halves:
+        session = bench.session_on(f"{shared} steps={STEPS[lab.scale]['donor']}", seed, half.donor)
+        donors.append(fit(session, looks=1).session.net)
+    body = len(donors[0].groups()) - 1
 
-    def learn(setting: str, ids: Ids, donor: Net, num_groups: int, transfer: Transfer) -> Trained:
-        session = among(bench.session_on(f"{shared} {setting}", seed, ids), halves.classes)
-        return fit(transplanted(session, donor, num_groups, transfer))
+    def learn(half: Half, size: str, donor: Net, num_groups: int, transfer: Transfer | None = None) -> Trained:
+        ids = half.few if size == "few" else half.more
+        setting = f"{shared} steps={STEPS[lab.scale][size]} {FINE if transfer is not None else ''}"
+        session = among(bench.session_on(setting, seed, ids), half.classes)
+        return fit(transplanted(session, donor, num_groups, transfer or frozen(num_groups, body)))
 
-    scratch = learn("", halves.few, other, 0, NoTransfer())
-    start = scratch.score("test")
-    for donor, curves in ((same, arms.same), (other, arms.other)):
-        kept = [learn("", halves.few, donor, k, frozen(k, body)).score("test") for k in range(1, body + 1)]
-        curves.append([start, *kept])
-    arms.few[0].append(scratch)
-    arms.few[1].append(learn(FINE, halves.few, other, body, FineTune()))
-    arms.more[0].append(learn("", halves.more, other, 0, NoTransfer()))
-    arms.more[1].append(learn(FINE, halves.more, other, body, FineTune()))
-    arms.images = (len(halves.few), len(halves.more))
+    found = []
+    for half, same, other in zip(halves, donors, reversed(donors), strict=True):
+        few = [learn(half, "few", other, 0), learn(half, "few", other, body, FineTune())]
+        more = [learn(half, "more", other, 0), learn(half, "more", other, body, FineTune())]
+        kept = [[learn(half, "few", donor, k) for k in range(1, body + 1)] for donor in (same, other)]
+        found.append(
+            Worth(
+                same=_scores([few[0], *kept[0]]),
+                other=_scores([few[0], *kept[1]]),
+                few=_scores(few),
+                more=_scores(more),
+                areas=tuple(run.area for run in few),
+            )
+        )
+    return mean_of(found)
 
 
-def _donor(bench: Bench, shared: str, seed: int, ids: Ids) -> Net:
-    """Train a donor and return its net."""
-    session = bench.session_on(shared, seed, ids)
-    fit(session, looks=1)
-    return session.net
+def _scores(runs: Sequence[Trained]) -> Scores:
+    """Return the test score of each training."""
+    return tuple(run.score("test") for run in runs)
 
 
-def _said(arms: Arms, special: list[list[float]], gains: tuple[Figure, Figure]) -> str:
-    """Return what came out, in words."""
-    last, first = mean_interval([curve[-1] for curve in special]), mean_interval([curve[1] for curve in special])
-    means = [fmean(scores) for scores in zip(*arms.other, strict=True)]
-    best = max(range(len(means)), key=means.__getitem__)
-    few, more = arms.images
+def _effects(found: Sequence[Worth]) -> tuple[Effect, Effect]:
+    """Return what fine-tuning bought with few images, for both goals."""
+    area, test = (
+        mean_interval([pair[1] - pair[0] for pair in pairs])
+        for pairs in ([one.areas for one in found], [one.few for one in found])
+    )
+    technique, n = "transfer.fine_tune (few images) against scratch", len(found)
     return (
-        f"With {few:,} labelled images of half of the classes, a frozen first group from other classes is worse than "
-        f"one from the same classes by {words(first)}, all frozen groups by {words(last)} of accuracy. The curve of "
-        f"other classes is highest with {best} of {len(means) - 1} groups ({means[best]:.3f}; {means[0]:.3f} without "
-        f"transfer, {means[-1]:.3f} with all). Fine-tuning all groups gains {words(gains[0])} with {few:,} images and "
-        f"{words(gains[1])} with {more:,}, at equal updates. The donors are small and saw few images themselves, and "
-        f"the classes of a data set are more alike than those of two."
+        effect(technique, "convergence", "area under the validation curve, accuracy", area, n),
+        effect(technique, "generalisation", "accuracy on test images", test, n),
     )
 
 
-def _curves(arms: Arms) -> Lines:
+def _said(found: Sequence[Worth], images: Sequence[int], gains: tuple[Figure, Figure]) -> str:
+    """Return what came out, in words."""
+    last, first = (mean_interval([one.same[k] - one.other[k] for one in found]) for k in (-1, 1))
+    means = [fmean(scores) for scores in zip(*(one.other for one in found), strict=True)]
+    best = max(range(len(means)), key=means.__getitem__)
+    return (
+        f"With {images[0]:,} labelled images of half of the classes, a frozen first group from other classes is worse "
+        f"than one from the same classes by {words(first)}, all frozen groups by {words(last)} of accuracy. The curve "
+        f"of other classes is highest with {best} of {len(means) - 1} groups ({means[best]:.3f}; {means[0]:.3f} "
+        f"without transfer, {means[-1]:.3f} with all). Fine-tuning all groups gains {words(gains[0])} with "
+        f"{images[0]:,} images and {words(gains[1])} with {images[1]:,}, against training from scratch with as many "
+        f"updates, at a tenth of its rate. The donors are small and saw few images themselves, and the classes of one "
+        f"data set are more alike than those of two."
+    )
+
+
+def _curves(found: Sequence[Worth], images: int) -> Lines:
     """Return the score over the number of transferred groups."""
+    curves = {"same": [one.same for one in found], "other": [one.other for one in found]}
     lines = {
-        f"donor of the {name} classes": tuple(
-            (float(k), fmean(scores)) for k, scores in enumerate(zip(*curves, strict=True))
-        )
-        for name, curves in (("same", arms.same), ("other", arms.other))
+        f"donor of the {name} classes": tuple((float(k), fmean(s)) for k, s in enumerate(zip(*scores, strict=True)))
+        for name, scores in curves.items()
     }
-    note = "Groups that are transferred are frozen; the others begin at random. Other images in any case."
     return Lines(
-        title=f"Transferred groups, {arms.images[0]:,} labelled images",
+        title=f"Transferred groups, {images:,} labelled images",
         x="groups transferred, input first",
         y="test accuracy, mean of the seeds",
         lines=lines,
-        note=note,
+        note="Groups that are transferred are frozen; the others begin at random. Other images in any case.",
     )
 
 
-def _gains(arms: Arms, few: Figure, more: Figure) -> Dots:
+def _gains(images: Sequence[int], gains: tuple[Figure, Figure]) -> Dots:
     """Return what transfer gains by the number of labelled images."""
-    rows = tuple(
-        (f"{images:,} images", gain.value, gain.low, gain.high)
-        for images, gain in zip(arms.images, (few, more), strict=True)
-    )
+    rows = tuple((f"{num:,} images", gain.value, gain.low, gain.high) for num, gain in zip(images, gains, strict=True))
     return Dots(title="Gain of fine-tuning over training from scratch, test accuracy", rows=rows)
 
 
-def _table(arms: Arms, special: list[list[float]]) -> Grid:
+def _table(found: Sequence[Worth]) -> Grid:
     """Return the curves as a table."""
-    columns = (zip(*curves, strict=True) for curves in (arms.same, arms.other, special))
-    rows = tuple(
-        (str(k), *(words(mean_interval(list(scores))) for scores in row))
-        for k, row in enumerate(zip(*columns, strict=True))
-    )
+    rows = []
+    for k in range(len(found[0].same)):
+        same, other = [one.same[k] for one in found], [one.other[k] for one in found]
+        figures = mean_interval(same), mean_interval(other), paired_difference(same, other)
+        rows.append((str(k), *map(words, figures)))
     head = ("groups transferred", "donor of the same classes", "donor of other classes", "difference")
-    return Grid(title="Test accuracy with frozen groups", head=head, rows=rows)
+    return Grid(title="Test accuracy with frozen groups", head=head, rows=tuple(rows))
 
 
 CLAIM = Claim(
@@ -182,10 +206,10 @@ CLAIM = Claim(
         "labelled images there are."
     ),
     experiment=(
-        "The classes are halved at random, another way for each seed. A donor learns one half, another donor the other "
-        "half from as many images; then a net learns one half from few other images, with the first k groups of "
-        "layers of either donor, frozen, k = 0 to all. Both donors freeze as much, so the difference between them is "
-        "what the layers know of their own classes. The worth of transfer is the gain of fine-tuning all groups of the "
+        "The classes are halved at random, another way for each seed, and a donor learns each half. Then nets learn "
+        "each half from few other images, with the first k groups of layers of either donor, frozen, k = 0 to all; the "
+        "figures of the two halves are averaged. Both donors freeze as much, so the difference between them is what "
+        "the layers know of their own classes. The worth of transfer is the gain of fine-tuning all groups of the "
         "donor of other classes over training from scratch, with few and with more images. Images, order, weights and "
         "updates are the same for a seed; small residual nets, pixels divided by 255."
     ),
