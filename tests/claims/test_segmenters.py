@@ -22,7 +22,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Lab:
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a few updates."""
-    monkeypatch.setattr(segmenters, "BUDGET", {"quick": "steps=4"})
+    for claim in (unet_boundaries, skips, upsampling):
+        monkeypatch.setattr(claim, "STEPS", {"quick": 4})
     monkeypatch.setattr(segmenters, "SIZE", {"quick": "net.levels=2 net.width=4"})
     monkeypatch.setattr(segmenters, "LOOKS", 2)
 
@@ -42,7 +43,7 @@ def test_scores_are_those_of_the_engine(small: Lab) -> None:
 
 def test_arms_of_a_seed_share_encoder_and_pictures(small: Lab) -> None:
     arms = [*unet_boundaries.SETTINGS.values(), *skips.SETTINGS.values(), *upsampling.SETTINGS.values()]
-    first, *others = (small.segmentation.session(segmenters.sized(small, arm), 1) for arm in arms)
+    first, *others = (small.segmentation.session(f"{segmenters.sized(small, arm)} steps=4", 1) for arm in arms)
     order = [ids.tolist() for ids in first.job.loader.batch_ids(0)]
     for other in others:
         weights = zip(first.net.encoder.named_parameters(), other.net.encoder.named_parameters(), strict=True)
@@ -72,6 +73,6 @@ def test_skips_end_to_end(small: Lab) -> None:
 @pytest.mark.slow
 def test_upsampling_end_to_end(small: Lab) -> None:
     finding = upsampling.measure(small)
-    assert finding.trainings == 12
+    assert finding.trainings == 10
     assert [check.outcome for check in finding.checks[:-1]] == [True] * (len(finding.checks) - 1)
-    assert len(effects(finding)) == 10
+    assert len(effects(finding)) == 8

@@ -22,7 +22,6 @@ from provenet.records.claim import Effect
 from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval, paired_difference
 
-BUDGET = {"quick": "steps=150", "full": "steps=10000"}
 SIZE = {"quick": "net.levels=3 net.width=8", "full": "net.levels=4 net.width=32"}
 """Of every arm's encoder; said with every arm, as a change of the net begins with that net's own size."""
 LOOKS = 3
@@ -65,23 +64,24 @@ Arms = dict[str, list[Segmenter]]
 """One net a seed for each arm."""
 
 
-def train_arms(lab: Lab, settings: Mapping[str, str]) -> Arms:
+def train_arms(lab: Lab, settings: Mapping[str, str], steps: int) -> Arms:
     """Train the arms on all training pictures, once for each seed, and score them on test pictures.
 
     Args:
         lab: the data, the seeds, the scale.
         settings: of each arm, by its name.
+        steps: updates of every arm.
     """
     bench = lab.segmentation
     return {
-        name: [segmenter(bench.train(sized(lab, arm), seed, looks=LOOKS)) for seed in lab.seeds]
+        name: [segmenter(bench.train(f"{sized(lab, arm)} steps={steps}", seed, looks=LOOKS)) for seed in lab.seeds]
         for name, arm in settings.items()
     }
 
 
 def sized(lab: Lab, arm: str) -> str:
-    """Return an arm's settings with the size and the budget that all arms have."""
-    return f"{arm} {SIZE[lab.scale]} {BUDGET[lab.scale]}"
+    """Return an arm's settings with the size that all arms have."""
+    return f"{arm} {SIZE[lab.scale]}"
 
 
 def segmenter(trained: Trained) -> Segmenter:

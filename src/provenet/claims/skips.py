@@ -11,6 +11,7 @@ from provenet.records.claim import Dots, Finding, Grid, Lines
 from provenet.stats.intervals import Figure
 
 CONCAT, ADD, NONE, MATCHED = "concat", "add", "none", "add, matched"
+STEPS = {"quick": 250, "full": 10_000}
 SETTINGS = {CONCAT: "skip=concat", ADD: "skip=add", NONE: "skip=none", MATCHED: "skip=matched_add"}
 MARGIN = 0.02
 """IoU by which one way of joining may be worse than another and still count as as good."""
@@ -26,7 +27,7 @@ PAIRS = (
 
 def measure(lab: Lab) -> Finding:
     """Train the four arms and compare them in pairs."""
-    arms, n = train_arms(lab, SETTINGS), len(lab.seeds)
+    arms, n = train_arms(lab, SETTINGS, STEPS[lab.scale]), len(lab.seeds)
     gains = {(first, second): gain(arms[first], arms[second], "iou") for first, second, _ in PAIRS}
     sizes = {name: parameters(arm[0]) for name, arm in arms.items()}
     sharper = gain(arms[CONCAT], arms[NONE], "boundary_f1")

@@ -25,6 +25,7 @@ from provenet.run.views import displayed, encode_png, fitted, overlaid
 from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval
 
+STEPS = {"quick": 300, "full": 10_000}
 SETTINGS = {"FCN": "net=fcn", "U-Net": "net=unet"}
 MOST_PX = 24
 """Distances from a boundary are told apart up to this one."""
@@ -96,7 +97,7 @@ def share_near(worse: Profile, better: Profile, near_px: int) -> float:
 
 def measure(lab: Lab) -> Finding:
     """Train both nets and compare their masks near boundaries and far from them."""
-    arms, n = train_arms(lab, SETTINGS), len(lab.seeds)
+    arms, n = train_arms(lab, SETTINGS, STEPS[lab.scale]), len(lab.seeds)
     fcn, unet = arms.values()
     near_px = half_a_cell(fcn[0])
     profiles = {name: [profile(net) for net in arm] for name, arm in arms.items()}
