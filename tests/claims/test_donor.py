@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from provenet.claims.donor import among, bench_of, first_layers, halve, transplanted
+from provenet.claims.donor import FINE_RATES, among, bench_of, fine_tuned, first_layers, halve, transplanted
 from provenet.claims.lab import Lab
 from provenet.claims.training import fit
 from provenet.claims.transfer_depth import frozen
@@ -80,3 +82,16 @@ def test_data_with_few_classes_give_way_to_digits(lab: Lab, monkeypatch: pytest.
     monkeypatch.setattr("provenet.claims.donor.FEWEST_CLASSES", 11)
     assert bench_of(lab).source == "digits"
     assert bench_of(lab) is not lab.classification
+
+
+def test_fine_tuning_takes_the_rate_that_validates_best(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = lab.classification
+    trained = [bench.train(f"steps=2 batch_size=16 optimizer.lr={rate:g}", 0, 32, looks=1) for rate in FINE_RATES]
+    for best in range(len(trained)):
+        for place, run in enumerate(trained):
+            run.looks[-1] = replace(run.looks[-1], val=float(place == best))
+        rest = iter(trained)
+        monkeypatch.setattr("provenet.claims.donor.fit", lambda _, rest=rest: next(rest))
+        settings: list[str] = []
+        assert fine_tuned(settings.append) is trained[best]  # type: ignore[arg-type, func-returns-value]
+        assert settings == [f"optimizer.lr={rate:g}" for rate in FINE_RATES]

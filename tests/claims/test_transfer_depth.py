@@ -29,5 +29,5 @@ def test_the_claim_is_measured(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(transfer_depth, "STEPS", {"quick": {"donor": 6, "few": 6, "more": 6}})
     monkeypatch.setattr(transfer_depth, "SIZES", {"quick": (40, 160, 300)})
     found = transfer_depth.CLAIM.measure(lab)
-    assert (len(found.checks), found.trainings) == (4, 52)
+    assert (len(found.checks), found.trainings) == (4, 60)
     assert [len(row) for row in found.tables[0].rows] == [4] * 5

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
 from provenet.claims.lab import CLASSIFICATION, Bench, Lab
+from provenet.claims.training import Trained, fit
 from provenet.core.rng import numpy_generator
 from provenet.data.dataset import Ids
 from provenet.nets.net import Net
 from provenet.recipe.build import Session
 from provenet.techniques.transfer import Transfer, names_of
 
+FINE_RATES = (0.01, 0.05)
+"""Rates of fine-tuning, a tenth and a half of that from scratch: in few updates a tenth may not get far."""
 FEWEST_CLASSES = 4
 """Below, a half of the classes is one class, and there is nothing to tell apart."""
 
@@ -102,3 +105,13 @@ def transplanted(session: Session, donor: Net, num_groups: int, transfer: Transf
     session.net.load_state_dict({**session.net.state_dict(), **layers})
     recipe = session.recipe.model_copy(update={"transfer": transfer})
     return replace(session, recipe=recipe, job=replace(session.job, transfer=transfer))
+
+
+def fine_tuned(begin: Callable[[str], Session]) -> Trained:
+    """Return the training with the rate that does best on validation images.
+
+    Args:
+        begin: from the setting of a rate to a session that is ready to be trained.
+    """
+    runs = [fit(begin(f"optimizer.lr={rate:g}")) for rate in FINE_RATES]
+    return max(runs, key=lambda run: run.looks[-1].val)
