@@ -76,7 +76,7 @@ def test_blocks_differ_in_the_shortcut_alone(lab: Lab) -> None:
     bench = lab.classification
     plain, with_shortcut = (
         bench.session(
-            f"steps=1 {depths.PUBLISHED} net.depth=8 {depths.BLOCKS[lab.scale][kind]}", 0, 50
+            f"steps=1 {depths.PUBLISHED} net.depth=8 {depths.BLOCKS['full'][kind]}", 0, 50
         ).net.state_dict()
         for kind in ("plain", "residual")
     )
