@@ -114,6 +114,17 @@ def test_a_gradient_that_is_not_finite_counts_too(make_job: Any, make_state: Any
     assert not changed(before, state.net) - {"norm1.num_batches_tracked", "norm2.num_batches_tracked"}
 
 
+def test_a_net_without_running_statistics_skips_updates_too(make_job: Any, make_state: Any, ready: Batch) -> None:
+    job: Job = make_job()
+    state: TrainState = make_state(job)
+    state.net.norm1, state.net.norm2 = nn.Identity(), nn.Identity()
+    assert not list(state.net.buffers())
+    before = copied(state.net)
+    result = train_step(job, state, ready.with_(images=ready.images * math.inf))
+    assert not result.made
+    assert changed(before, state.net) == set()
+
+
 def test_the_average_follows_by_its_formula(make_job: Any, make_state: Any, ready: Batch) -> None:
     job = make_job()
     state = make_state(job)

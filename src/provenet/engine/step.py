@@ -45,7 +45,7 @@ def train_step(job: Job, state: TrainState, batch: Batch) -> StepResult:
     made = math.isfinite(loss.item()) and math.isfinite(norm.item())
     if made:
         state.optimizer.step()
-    else:  # running statistics saw the same numbers
+    elif buffers:  # running statistics saw the same numbers
         torch._foreach_copy_(buffers, before)
     state.optimizer.zero_grad(set_to_none=True)
     if made and state.averaged is not None:
