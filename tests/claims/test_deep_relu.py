@@ -16,7 +16,7 @@ from provenet.claims.training import Trained
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two updates of a shallow net on a hundred images."""
-    monkeypatch.setattr(deep_relu, "DEPTH", 8)
+    monkeypatch.setattr(deep_relu, "DEPTH", {"quick": 8, "full": 8})
     monkeypatch.setattr(deep_relu, "STEPS", {"quick": 2, "full": 2})
     monkeypatch.setattr(deep_relu, "IMAGES", {"quick": 100, "full": 100})
 
@@ -45,7 +45,7 @@ def test_guessing_costs_the_entropy_of_the_classes(lab: Lab) -> None:
 def test_gradients_of_he_are_larger_than_those_of_xavier_in_deep_nets(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deep_relu, "DEPTH", 20)
+    monkeypatch.setattr(deep_relu, "DEPTH", {"quick": 20, "full": 20})
     he, xavier = (gradients(lab.classification, init) for init in ("he", "xavier"))
     assert [layer for layer, _ in he] == list(range(1, 20))
     # 18 of the 20 layers lie on either way of the product: about 2^-9, or 2.7 powers of ten.
