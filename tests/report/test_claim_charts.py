@@ -201,6 +201,17 @@ def test_the_names_of_curves_never_lie_on_each_other_or_outside(names: tuple[str
     assert curves == [f"curve c{index + 1}" for index in range(len(names))]
 
 
+@pytest.mark.parametrize(
+    ("captions", "columns"),
+    [("abcd", 0), ("a", 0), ("", 0), ("xtfuytfuztfu", 4), ("xtytzt", 2), ("aaa", 0), ("abcdefghabcdefgh", 0)],
+)
+def test_pictures_stand_in_rows_where_their_captions_repeat(captions: str, columns: int) -> None:
+    one = png(np.random.default_rng(0), 8)
+    album = shown(Gallery(title="t", pictures=tuple((caption, one) for caption in captions)), "x")
+    assert isinstance(album, Album)
+    assert album.columns == columns
+
+
 def test_more_than_four_curves_still_look_different() -> None:
     points = ((0.0, 1.0), (1.0, 2.0))
     svg = svg_of(Lines(title="t", x="x", y="y", lines={f"{i}": points for i in range(8)}))

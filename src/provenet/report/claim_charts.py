@@ -17,6 +17,7 @@ from provenet.report.words import counted, is_number, number, shortened
 
 PALETTE = 8
 """Curves that look different: four colours, solid and dashed."""
+MOST_COLUMNS = 6
 CELL_HEIGHT, NARROWEST, WIDEST = 30.0, 40.0, 76.0
 
 
@@ -27,6 +28,17 @@ class Album:
     title: str
     examples: tuple[Example, ...]
     note: str = ""
+
+    @property
+    def columns(self) -> int:
+        """Pictures a row: the distance at which captions repeat; 0 where none does, or not within `MOST_COLUMNS`."""
+        captions = [example.detail for example in self.examples]
+        repeats = [
+            captions.index(caption, index + 1) - index
+            for index, caption in enumerate(captions[:-1])
+            if caption in captions[index + 1 :]
+        ]
+        return min((distance for distance in repeats if 2 <= distance <= MOST_COLUMNS), default=0)
 
 
 def shown(chart: AnyChart, chart_id: str) -> Chart | Album:
