@@ -33,7 +33,8 @@ ARMS = {
 THINNED = {"quick": 20, "full": 100}
 CLOSE = 0.02
 """Accuracy by which the evaluated net may differ from the average and still be close to it."""
-TESTED = 1000
+TESTED = 4000
+"""Test images, if there are as many: how far two answers differ in accuracy is a matter of few of them."""
 REMOVED = (0.125, 0.25, 0.5, 0.75)
 """Shares of the units that are removed together."""
 CHOICES = 20
