@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 from provenet import techniques
 from provenet.core.batch import VOID
-from provenet.core.spec import members, name_of
+from provenet.core.spec import Technique, members, name_of
 from provenet.engine.feed import normalize
 from provenet.engine.step import forward_loss, set_trainable_
 
 EVERY = [(slot, member) for slot, union in techniques.SLOTS.items() for member in members(union)]
 
 
-def of(slot: str) -> Any:
-    """Parametrise over the default members of a slot."""
-    chosen = [member() for member in members(techniques.SLOTS[slot])]
-    return pytest.mark.parametrize("technique", chosen, ids=lambda part: part.name)
+def of(slot: str, *more: Technique) -> Any:
+    """Parametrise over the default members of a slot, and some with other settings."""
+    chosen = [*(member() for member in members(techniques.SLOTS[slot])), *more]
+    return pytest.mark.parametrize("technique", chosen, ids=str)
 
 
 def finite(*tensors: Tensor | None) -> bool:
@@ -44,7 +44,7 @@ def test_a_step_of_every_member_has_finite_gradients(slot: str, member: Any, rec
 # Where formulas break
 
 
-@of("loss")
+@of("loss", techniques.Focal(gamma=0.5))
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1e4])
 @pytest.mark.parametrize("targets", ["right", "wrong", "void", "one class"])
 @pytest.mark.parametrize("masks", [False, True])
