@@ -11,6 +11,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from provenet.claims.arms import small_view
 from provenet.claims.claim import effect
 from provenet.claims.lab import Lab
 from provenet.claims.training import Trained
@@ -22,8 +23,11 @@ from provenet.records.claim import Effect
 from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval, paired_difference
 
-SIZE = {"quick": "net.levels=3 net.width=8", "full": "net.levels=4 net.width=32"}
-"""Of every arm's encoder; said with every arm, as a change of the net begins with that net's own size."""
+SIZE = {"quick": "net.levels=4 net.width=8", "full": "net.levels=4 net.width=32"}
+"""Of every arm's encoder, as deep as published; said with every arm, as a change of the net begins with that net's own
+size."""
+VIEW = {"quick": 64, "full": 256}
+"""Most pixels of a view's side: on two cores many updates on small views teach more than few on large ones."""
 LOOKS = 3
 
 Masks = dict[int, NDArray[np.uint8]]
@@ -80,8 +84,8 @@ def train_arms(lab: Lab, settings: Mapping[str, str], steps: int) -> Arms:
 
 
 def sized(lab: Lab, arm: str) -> str:
-    """Return an arm's settings with the size that all arms have."""
-    return f"{arm} {SIZE[lab.scale]}"
+    """Return an arm's settings with the size of net and view that all arms have."""
+    return f"{arm} {SIZE[lab.scale]} {small_view(lab.segmentation, VIEW[lab.scale])}"
 
 
 def segmenter(trained: Trained) -> Segmenter:
@@ -136,13 +140,14 @@ def effects(technique: str, these: Sequence[Segmenter], those: Sequence[Segmente
 HEAD = ("parameters", "million multiply-adds a view", "IoU", "boundary F1", "seconds")
 
 
-def row_of(arm: Sequence[Segmenter], side: int) -> tuple[str, ...]:
-    """Return an arm's cost and scores as a table's cells under `HEAD`; `side` is that of a view, in pixels."""
-    net, channels = arm[0].trained.net, arm[0].trained.session.dataset.store.channels
+def row_of(arm: Sequence[Segmenter]) -> tuple[str, ...]:
+    """Return an arm's cost and scores as a table's cells under `HEAD`."""
+    net, session = arm[0].trained.net, arm[0].trained.session
+    view = (1, session.dataset.store.channels, *session.recipe.view.size)
     iou, f1 = (mean_interval([getattr(one, measure) for one in arm]) for measure in ("iou", "boundary_f1"))
     return (
         f"{count_parameters(net):,}",
-        f"{count_flops(net, (1, channels, side, side)) / 1e6:.1f}",
+        f"{count_flops(net, view) / 1e6:.1f}",
         words(iou),
         words(f1),
         f"{fmean(one.trained.seconds for one in arm):.1f}",
