@@ -28,5 +28,8 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+docs: setup
+	$(BIN)/provenet techniques --pages docs/techniques
+
 clean:
 	rm -rf $(VENV) runs studies
