@@ -75,9 +75,7 @@ def test_nets_of_one_seed_share_the_weights_that_both_have(lab: Lab) -> None:
 def test_blocks_differ_in_the_shortcut_alone(lab: Lab) -> None:
     bench = lab.classification
     plain, with_shortcut = (
-        bench.session(
-            f"steps=1 {depths.PUBLISHED} net.depth=8 {depths.BLOCKS['full'][kind]}", 0, 50
-        ).net.state_dict()
+        bench.session(f"steps=1 {depths.PUBLISHED} net.depth=8 {depths.BLOCKS['full'][kind]}", 0, 50).net.state_dict()
         for kind in ("plain", "residual")
     )
     assert {name for name in with_shortcut if name not in plain} == {
