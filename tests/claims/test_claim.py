@@ -12,7 +12,7 @@ from provenet.claims.claim import above, below, effect, within
 from provenet.records.claim import Check, Finding
 from provenet.stats.intervals import Figure
 
-ends = st.floats(-10, 10)
+ends = st.integers(-40, 40).map(lambda quarters: quarters / 4)
 
 
 @given(ends, ends, ends)

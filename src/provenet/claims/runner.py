@@ -156,7 +156,7 @@ def imported(name: str, known: frozenset[str] = frozenset()) -> frozenset[str]:
 
     Example:
         >>> sorted(imported("lab"))
-        ['lab', 'training']
+        ['claim', 'lab', 'training']
     """
     known |= {name}
     for node in ast.walk(ast.parse((PACKAGE / "claims" / f"{name}.py").read_text(encoding="utf-8"))):
