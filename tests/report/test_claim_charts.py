@@ -57,6 +57,15 @@ def test_a_figure_is_rounded_to_two_figures_of_its_interval(value: float, below:
 
 
 @settings(max_examples=200)
+@given(st.floats(1e-3, 1e3), st.floats(0.011, 0.5))
+def test_an_interval_that_leaves_zero_out_does_not_look_as_if_it_held_it(width: float, share: float) -> None:
+    low = share * width / 10
+    above, below = Measured(low + width / 2, low, low + width), Measured(-low - width / 2, -low - width, -low)
+    assert float(above.interval[1:-1].replace(",", "").split(" ")[0]) > 0
+    assert float(below.interval[1:-1].replace(",", "").split(" ")[1]) < 0
+
+
+@settings(max_examples=200)
 @given(st.floats(-9e11, 9e11).filter(lambda value: value == 0 or abs(value) > 1e-9))
 def test_an_exact_figure_keeps_four_figures(value: float) -> None:
     assert float(Measured(value).text.replace(",", "")) == pytest.approx(value, rel=5.1e-4)

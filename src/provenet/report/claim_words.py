@@ -15,7 +15,7 @@ VERDICTS: dict[Verdict, str] = {"holds": "holds", "does not hold here": "fails",
 ANSWERS: dict[bool | None, tuple[str, str]] = {True: ("yes", "holds"), False: ("no", "fails"), None: ("open", "open")}
 """What the outcome of a check is called, with the name of its mark."""
 MOST_DECIMALS = 5
-MOST_LETTERS = 110
+MOST_LETTERS = 100
 SPELLED = {"relu": "ReLU", "unet": "U-Net"}
 """Words of names that are not spelled as names of modules are."""
 
@@ -25,35 +25,40 @@ class Measured(Figure):
     """A figure with as many decimals as its interval bears; one without an interval in four figures.
 
     Example:
-        >>> str(Measured(0.12345, 0.1012, 0.1457)), str(Measured(0.00123)), str(Measured(35208))
-        ('0.123 [0.101, 0.146]', '0.00123', '35,208')
+        >>> str(Measured(0.12345, 0.1012, 0.1457)), str(Measured(0.124, 0.002, 0.246)), str(Measured(35208))
+        ('0.123 [0.101, 0.146]', '0.124 [0.002, 0.246]', '35,208')
     """
 
     @property
     def text(self) -> str:
         """The value alone."""
-        return _rounded(self.value, self._width)
+        return _rounded(self.value, self._decimals)
 
     @property
     def interval(self) -> str:
         """The interval in brackets; empty where none was taken."""
         known = is_number(self.low) and is_number(self.high)
-        return f"[{_rounded(self.low, self._width)}, {_rounded(self.high, self._width)}]" if known else ""
+        return f"[{_rounded(self.low, self._decimals)}, {_rounded(self.high, self._decimals)}]" if known else ""
 
     def __str__(self) -> str:
         return f"{self.text} {self.interval}".rstrip()
 
     @property
-    def _width(self) -> float:
-        return self.high - self.low if is_number(self.low) and is_number(self.high) else 0.0
+    def _decimals(self) -> int | None:
+        """Decimals for two figures of the interval's width, and up to two more where an end would look like zero."""
+        if not (is_number(self.low) and is_number(self.high) and self.high > self.low):
+            return None
+        enough = max(0, 1 - math.floor(math.log10(self.high - self.low)))
+        ends = [end for end in (self.low, self.high) if end]
+        telling = (more for more in range(enough, enough + 3) if all(round(end, more) for end in ends))
+        return next(telling, enough)
 
 
-def _rounded(value: Any, width: float) -> str:
-    """Return a value to two figures of the width of its interval; without one, whole numbers whole."""
+def _rounded(value: Any, decimals: int | None) -> str:
+    """Return a value with so many decimals; without an interval that says how many, whole numbers whole."""
     if not is_number(value):
         return number(value)
-    if width > 0:
-        decimals = max(0, 1 - math.floor(math.log10(width)))
+    if decimals is not None:
         text = f"{value:,.{decimals}f}" if decimals <= MOST_DECIMALS and abs(value) < 1e7 else f"{value:.3g}"
     elif value == int(value) and abs(value) < 1e12:
         text = f"{value:,.0f}"
@@ -127,7 +132,8 @@ def headline(record: ClaimsRecord) -> str:
 def circumstances(record: ClaimsRecord) -> str:
     """Return scale, data, seeds and time of a measurement."""
     names = list(dict.fromkeys(claim.data.split(" (")[0] for claim in record.claims if claim.data))
-    data = [f"on {' and '.join(names)}"] if names else []
+    listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    data = [f"on {listed}"] if names else []
     return ", ".join([f"{record.scale} scale", *data, counted(len(record.seeds), "seed"), duration(spent(record))])
 
 
