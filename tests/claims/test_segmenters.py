@@ -24,7 +24,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of a few updates."""
     for claim in (unet_boundaries, skips, upsampling):
         monkeypatch.setattr(claim, "STEPS", {"quick": 4})
-    monkeypatch.setattr(segmenters, "SIZE", {"quick": "net.levels=2 net.width=4"})
+    monkeypatch.setattr(segmenters, "SIZE", {"quick": "net.levels=2 net.width=4 norm=group"})
     monkeypatch.setattr(segmenters, "LOOKS", 2)
 
 

@@ -25,7 +25,7 @@ from provenet.run.views import displayed, encode_png, fitted, overlaid
 from provenet.stats.intervals import Figure
 from provenet.stats.paired import mean_interval
 
-STEPS = {"quick": 500, "full": 10_000}
+STEPS = {"quick": 300, "full": 10_000}
 SETTINGS = {"FCN": "net=fcn", "U-Net": "net=unet"}
 MOST_PX = 24
 """Distances from a boundary are told apart up to this one."""
@@ -227,8 +227,8 @@ CLAIM = Claim(
         "the boundaries, whose place the encoder loses when it pools."
     ),
     experiment=(
-        "Both nets have the same encoder with the same initial weights, see the same pictures in the same order and "
-        "get the same number of updates (quick: on views of 64 pixels); the FCN enlarges the scores of the deepest "
+        "Both nets have the same encoder with the same initial weights and group norm, see the same pictures in the same order and "
+        "get the same number of updates; the FCN enlarges the scores of the deepest "
         "features, the U-Net has a decoder with skips. Errors on test pictures are counted by distance from the true "
         "boundary. Near is at most half the pixels that one score of the FCN covers. Paired over seeds."
     ),

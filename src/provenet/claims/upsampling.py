@@ -36,7 +36,7 @@ MEMBERS: dict[str, Upsample] = {
     KERNEL_4: Transposed(kernel_size=4),
     SHUFFLE: PixelShuffle(),
 }
-STEPS = {"quick": 300, "full": 10_000}
+STEPS = {"quick": 150, "full": 10_000}
 SETTINGS = {
     NEAREST: "upsample=nearest",
     BILINEAR: "upsample=bilinear",
@@ -383,7 +383,7 @@ CLAIM = Claim(
         "provenet's layers enlarge planes, noise and smooth maps by 2, with equal and with random weights; the "
         "checkerboard is the power at the stride's frequencies, blockiness compares steps within blocks and across. "
         "Then U-Nets that differ in the upsampling alone are trained on the same pictures in the same order with the "
-        "same number of updates (quick: views of 64 pixels), and the checkerboard is measured in what their last "
+        "same number of updates, and the checkerboard is measured in what their last "
         "upsampling makes of test pictures."
     ),
     task="segmentation",
