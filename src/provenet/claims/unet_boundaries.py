@@ -227,10 +227,10 @@ CLAIM = Claim(
         "the boundaries, whose place the encoder loses when it pools."
     ),
     experiment=(
-        "Both nets have the same encoder with the same initial weights and group norm, see the same pictures in the same order and "
-        "get the same number of updates; the FCN enlarges the scores of the deepest "
-        "features, the U-Net has a decoder with skips. Errors on test pictures are counted by distance from the true "
-        "boundary. Near is at most half the pixels that one score of the FCN covers. Paired over seeds."
+        "Both nets have the same encoder with the same initial weights and group norm, see the same pictures in the "
+        "same order and get the same number of updates; the FCN enlarges the scores of the deepest features, the U-Net "
+        "has a decoder with skips. Errors on test pictures are counted by distance from the true boundary. Near is at "
+        "most half the pixels that one score of the FCN covers. Paired over seeds."
     ),
     task="segmentation",
     measure=measure,
