@@ -48,7 +48,7 @@ def test_the_claim_is_measured(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(augmentation, "SHARED", {"quick": "steps=12"})
     monkeypatch.setattr(augmentation, "DIGITS_SHARED", "steps=12")
     monkeypatch.setattr(augmentation, "IMAGES", {"quick": 100})
-    monkeypatch.setattr(augmentation, "EXTRA_SEEDS", 0)
+    monkeypatch.setattr(augmentation, "SEEDS", 0)
     monkeypatch.setattr(augmentation, "DIGITS_SEEDS", 2)
     found = augmentation.CLAIM.measure(lab)
     assert (len(found.checks), found.trainings) == (4, 10)

@@ -17,6 +17,7 @@ from provenet.claims.training import Trained
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two updates of a shallow net on a hundred images."""
     monkeypatch.setattr(deep_relu, "DEPTH", {"quick": 8, "full": 8})
+    monkeypatch.setattr(deep_relu, "SEEDS", 1)
     monkeypatch.setattr(deep_relu, "STEPS", {"quick": 2, "full": 2})
     monkeypatch.setattr(deep_relu, "IMAGES", {"quick": 100, "full": 100})
 

@@ -95,6 +95,7 @@ def test_damage_counts_right_answers_that_turn_wrong() -> None:
 @pytest.mark.slow
 def test_the_claim_is_measured(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dropout_views, "SHARED", {"quick": "steps=12"})
+    monkeypatch.setattr(dropout_views, "SEEDS", 1)
     monkeypatch.setattr(dropout_views, "IMAGES", {"quick": 100})
     monkeypatch.setattr(dropout_views, "THINNED", {"quick": 3})
     found = dropout_views.CLAIM.measure(lab)

@@ -264,7 +264,7 @@ def _table(found: Found, formula: Found, backward: bool) -> Grid:
     for name in found:
         ours, theirs = (_typical(getattr(scales[name], way)) for scales in (found, formula))
         factor, exact = (float(np.mean(scales[name].factor(backward))) for scales in (found, formula))
-        cells = (f"{ours[layer - 1]:.2f} ({theirs[layer - 1]:.2f})" for layer in layers)
+        cells = (f"{ours[layer - 1]:z.2f} ({theirs[layer - 1]:z.2f})" for layer in layers)
         rows.append((name, f"{factor:.3f} ({exact:.3f})", *cells))
     title = f"{way.capitalize()}: factor a layer and log10 of the standard deviation, measured (closed form)"
     return Grid(title=title, head=("arm", "factor", *(f"layer {layer}" for layer in layers)), rows=tuple(rows))

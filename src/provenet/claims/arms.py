@@ -50,7 +50,7 @@ def words(figure: Figure, digits: int = 3) -> str:
     """
     if figure.value is None or not math.isfinite(figure.value):
         return "not defined"
-    text = f"{figure.value:.{digits}f}"
+    text = f"{figure.value:z.{digits}f}"
     if figure.low is None or figure.high is None:
         return text
-    return f"{text} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+    return f"{text} [{figure.low:z.{digits}f}, {figure.high:z.{digits}f}]"

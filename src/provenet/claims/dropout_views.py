@@ -39,6 +39,8 @@ REMOVED = (0.125, 0.25, 0.5, 0.75)
 """Shares of the units that are removed together."""
 CHOICES = 20
 """Random choices of units for each share."""
+SEEDS = 5
+"""At least: the views differ by a hundredth."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +168,11 @@ def damages(bench: Bench, trained: Trained) -> list[float]:
 
 def measure(lab: Lab) -> Finding:
     """Train with and without dropout, thin the nets and remove units."""
-    bench, n = lab.classification, len(lab.seeds)
+    bench, seeds = lab.classification, lab.seeds_at_least(SEEDS)
+    n = len(seeds)
     shared = f"{SHARED[lab.scale]} {small_view(bench, SIDE[lab.scale])}"
     arms = {
-        name: [bench.train(f"{shared} {setting}", seed, IMAGES[lab.scale], looks=1) for seed in lab.seeds]
+        name: [bench.train(f"{shared} {setting}", seed, IMAGES[lab.scale], looks=1) for seed in seeds]
         for name, setting in ARMS.items()
     }
     seen = {name: [_views(lab, run) for run in runs] for name, runs in arms.items() if name != "none"}

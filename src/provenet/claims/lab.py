@@ -79,6 +79,10 @@ class Lab:
         """The segmentation data."""
         return Bench(self, self.sources["segmentation"], SEGMENTATION)
 
+    def seeds_at_least(self, least: int) -> tuple[int, ...]:
+        """Return the seeds, more of them where a claim's figures scatter too much for so few."""
+        return tuple(range(max(least, len(self.seeds))))
+
     def pick(self, quick: T, full: T) -> T:
         """Return the one that goes with the scale."""
         return quick if self.scale == "quick" else full

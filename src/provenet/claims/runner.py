@@ -21,7 +21,7 @@ from provenet.records.claim import ClaimRecord, ClaimsRecord
 from provenet.run.provenance import provenance
 
 PACKAGE = Path(__file__).parents[1]
-ABOVE = ("cli", "report", "api.py", "claims")
+ABOVE = ("cli", "report", "api.py", "claims", "study", "doctor")
 """Parts of the package that a finding does not depend on; of the claims it depends on what it imports."""
 
 Heard = Callable[[ClaimRecord, bool], None]

@@ -11,6 +11,7 @@ from statistics import fmean
 import numpy as np
 from numpy.typing import NDArray
 
+from provenet.claims.arms import words
 from provenet.claims.claim import effect
 from provenet.claims.lab import Lab
 from provenet.claims.training import Trained
@@ -150,17 +151,3 @@ def row_of(arm: Sequence[Segmenter]) -> tuple[str, ...]:
         words(f1),
         f"{fmean(one.trained.seconds for one in arm):.1f}",
     )
-
-
-def words(figure: Figure) -> str:
-    """Return a figure with its interval, in three digits behind the point.
-
-    Example:
-        >>> words(Figure(0.25, 0.125, 0.375)), words(Figure(None))
-        ('0.250 [0.125, 0.375]', 'not defined')
-    """
-    if figure.value is None or figure.value != figure.value:
-        return "not defined"
-    if figure.low is None or figure.high is None:
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from provenet.claims.arms import words
 from provenet.claims.claim import Claim, above, within
 from provenet.claims.lab import Lab
-from provenet.claims.segmenters import HEAD, Arms, Segmenter, effects, gain, row_of, train_arms, words
+from provenet.claims.segmenters import HEAD, Arms, Segmenter, effects, gain, row_of, train_arms
 from provenet.claims.training import mean_curve
 from provenet.nets.count import count_parameters
 from provenet.records.claim import Dots, Finding, Grid, Lines

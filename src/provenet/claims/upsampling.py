@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from provenet.claims.arms import words
 from provenet.claims.claim import Claim, above, below, within
 from provenet.claims.lab import Lab
-from provenet.claims.segmenters import HEAD, Arms, Segmenter, effects, gain, row_of, train_arms, words
+from provenet.claims.segmenters import HEAD, Arms, Segmenter, effects, gain, row_of, train_arms
 from provenet.core.rng import torch_generator
 from provenet.nets.initialize import initialize_
 from provenet.records.claim import Check, Dots, Finding, Gallery, Grid, Lines
