@@ -26,6 +26,8 @@ class Arm(Spec):
     """Whether the arm lacks the technique: what it bought is then baseline less arm, else arm less baseline."""
     says: str = ""
     """What the arm changes, as overrides of the baseline: "norm.name=none"."""
+    lacks: tuple[str, ...] = ()
+    """Grid only: the techniques of the study that this arm goes without."""
     recipe: dict[str, Any]
     """The resolved recipe; `seed` is what the seeds of the study are added to."""
 
