@@ -61,6 +61,9 @@ class Design(Spec):
     """Where rates were tuned: by arm, the validation score of each rate that was tried."""
     minutes: Number = None
     """What the study was thought to take before it began."""
+    words: tuple[str, ...] = ()
+    """The baseline as `key=value` words beside the data: what was said and what was chosen; commands repeat them. Without
+    any they repeat the whole recipe."""
 
 
 class Cell(Spec):
