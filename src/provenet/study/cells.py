@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,6 @@ from provenet.records.study import Cell, CellCost
 from provenet.run.folder import RunFolder
 
 KEY_DIGITS = 24
-MEMORY = "memory.json"
-"""The file of a cell's run folder that tells how much memory it took."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,22 @@ class Task:
     attempt: str
     fingerprint: str = ""
 
+    def to_line(self) -> str:
+        """Return the task as one line of JSON.
+
+        Example:
+            >>> task = Task("k", "baseline", 1, "digits", {"seed": 1}, Path("studies/digits"), 1, "k")
+            >>> Task.from_line(task.to_line()) == task
+            True
+        """
+        return json.dumps({**asdict(self), "study": str(self.study)}) + "\n"
+
+    @classmethod
+    def from_line(cls, line: str) -> Task:
+        """Return the task of a line."""
+        row = json.loads(line)
+        return cls(**{**row, "study": Path(row["study"])})
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -69,6 +84,11 @@ class Outcome:
     final: bool = False
     diverged: bool = False
     attempt: str = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether another try would change nothing."""
+        return self.state == "done" or self.final
 
     @classmethod
     def of(cls, key: str, error: ProvenetError) -> Outcome:
@@ -210,7 +230,7 @@ class StudyFolder:
 def read_cell(folder: StudyFolder, arm: str, seed: int, key: str) -> tuple[Cell, CellCost]:
     """Return what a cell came to and what it took; one that failed or is missing is a cell too.
 
-    A cell that diverged has the curve up to there; how far another failure let it come tells nothing and is left out.
+    One that diverged has no curve (where it ended depends on when its checkpoints were), but the budget that it had.
 
     Args:
         folder: the study.
@@ -245,7 +265,7 @@ def _figures(record: RunRecord) -> dict[str, Any]:
         "gap": (result.get("gap") or {}).get("value"),
         "parameters": training.get("parameters"),
         "flops": training.get("flops"),
-        "seen": _flat(record.provenance.get("seen") or {}),
+        "seen": record.provenance.get("seen", {}),
     }
 
 
@@ -257,15 +277,8 @@ def _cost(record: RunRecord) -> CellCost:
         seconds=tuple(row.seconds or 0.0 for row, _ in _scored(record)),
         seconds_per_epoch=seconds / epochs if seconds is not None and epochs else None,
         images_per_s=training.get("images_per_s"),
-        peak_memory_mib=_peak(record.folder / MEMORY),
+        peak_memory_mib=training.get("peak_memory_mib"),
     )
-
-
-def _peak(path: Path) -> float | None:
-    """Return the peak memory that a cell noted, in MiB; None where it could not."""
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        return float(read_json(path)["peak_mib"])
-    return None
 
 
 def _budget(record: RunRecord) -> tuple[int, int]:
@@ -277,20 +290,13 @@ def _budget(record: RunRecord) -> tuple[int, int]:
 
 
 def _scored(record: RunRecord) -> Iterator[tuple[EpochRow, float]]:
-    """Yield the validations with their primary score, those apart that had nothing to score."""
+    """Yield the validations of a finished run with their primary score, but for those that had nothing to score."""
+    if record.result is None:
+        return
     for row in record.epochs:
-        score = row.val.get(_primary(record, row))
+        score = row.val.get(record.result["primary"])
         if score is not None:
             yield row, score
-
-
-def _primary(record: RunRecord, row: EpochRow) -> str:
-    """Return the metric that decides; a run without a result is told by its task and metrics."""
-    if record.result is not None:
-        return str(record.result["primary"])
-    if record.task == "classification":
-        return "accuracy"
-    return "dice" if "dice" in row.val else "miou"
 
 
 def _score(result: Mapping[str, Any], split: str) -> float | None:
@@ -298,16 +304,3 @@ def _score(result: Mapping[str, Any], split: str) -> float | None:
     metrics = result.get("splits", {}).get(split, {}).get("metrics", {})
     value: float | None = metrics.get(result.get("primary"), {}).get("value")
     return value
-
-
-def _flat(seen: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return hashes by path, as in "init/stem.weight".
-
-    Example:
-        >>> _flat({"order": "a1", "init": {"stem.weight": "b2"}})
-        {'order': 'a1', 'init/stem.weight': 'b2'}
-    """
-    flat: dict[str, str] = {}
-    for name, value in seen.items():
-        flat |= _flat(value, f"{prefix}{name}/") if isinstance(value, Mapping) else {f"{prefix}{name}": str(value)}
-    return flat
