@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -10,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse, stats
 
 from provenet.stats import bootstrap
-from provenet.stats.bootstrap import bootstrap_counts, bootstrap_sums, percentile_interval
+from provenet.stats.bootstrap import bootstrap_counts, bootstrap_sums, mean_bootstrap, percentile_interval
+from provenet.stats.intervals import Figure
 
 
 def counts_of(num: int, resamples: int, seed: int) -> np.ndarray:
@@ -92,3 +95,25 @@ def test_accuracy_interval_covers_the_truth(share: float, num: int) -> None:
     # one set of resamples serves all simulated studies, as columns: resamples and data are independent
     low, high = percentile_interval(bootstrap_sums(hits.astype(float), 500, seed=0) / num)
     assert 0.93 <= np.mean((low <= share) & (share <= high)) <= 0.97
+
+
+def test_mean_interval_is_that_of_all_possible_resamples() -> None:
+    values = [0.0, 1.0, 4.0, 5.0]
+    means = [np.mean(drawn) for drawn in itertools.product(values, repeat=4)]  # each of the 256 equally likely
+    figure = mean_bootstrap(values, level=0.8, resamples=40_000)
+    assert figure.value == 2.5
+    assert (figure.low, figure.high) == pytest.approx(np.quantile(means, [0.1, 0.9]))
+
+
+def test_mean_of_few_values_has_no_interval() -> None:
+    assert mean_bootstrap([]) == Figure(None)
+    assert mean_bootstrap([0.7]) == Figure(0.7)
+
+
+def test_interval_of_five_is_as_narrow_as_its_docstring_says() -> None:
+    generator, held = np.random.default_rng(2), 0
+    for _ in range(1200):
+        figure = mean_bootstrap(generator.normal(0.5, 0.02, 5).tolist(), resamples=500)
+        assert figure.low is not None and figure.high is not None
+        held += figure.low <= 0.5 <= figure.high
+    assert 0.79 < held / 1200 < 0.86

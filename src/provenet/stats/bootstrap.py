@@ -8,11 +8,13 @@ samples then means one product: how often each sample was drawn times what it ad
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from provenet.stats.intervals import Figure
 
 _COUNTS_AT_ONCE = 1 << 22
 """Counts held in memory at a time (32 MiB)."""
@@ -88,6 +90,40 @@ def percentile_interval(
     ordered = np.sort(values, axis=0)  # NaN comes last
     last = np.maximum(np.count_nonzero(~np.isnan(values), axis=0) - 1, 0)
     return _order_statistic(ordered, last * (1 - level) / 2), _order_statistic(ordered, last * (1 + level) / 2)
+
+
+def mean_bootstrap(values: Sequence[float], level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Figure:
+    """Return the mean of independent values with its percentile interval.
+
+    It needs no normal distribution, but with few values it is too narrow: it knows no spread beyond the values, and
+    allows for no error of that spread. Of 95 % intervals about the mean of 5 normal values only 84 % hold the truth
+    (of 20 values 92 %, Student's always 95 %). Beside Student's interval it shows whether one seed carries the figure.
+
+    Args:
+        values: one value a seed, (N,), finite.
+        level: nominal coverage, in (0, 1).
+        resamples: number of resamples R.
+        seed: seed of the draws.
+
+    Returns:
+        The mean; without an interval for a single value, not defined without any.
+
+    Source: Efron (1979). Bootstrap methods: another look at the jackknife.
+
+    Example:
+        >>> figure = mean_bootstrap([1.0, 2.0, 3.0])
+        >>> figure.value, round(figure.low, 2), round(figure.high, 2)
+        (2.0, 1.0, 3.0)
+    """
+    num = len(values)
+    if num == 0:
+        return Figure(None)
+    mean = float(np.mean(values))
+    if num == 1:
+        return Figure(mean)
+    means = bootstrap_sums(np.asarray(values, dtype=np.float64)[:, None], resamples, seed)[:, 0] / num
+    low, high = percentile_interval(means, level)
+    return Figure(mean, float(low), float(high))
 
 
 def _order_statistic(ordered: NDArray[np.float64], position: NDArray[np.float64]) -> NDArray[np.float64]:
