@@ -32,4 +32,4 @@ docs: setup
 	$(BIN)/provenet techniques --pages docs/techniques
 
 clean:
-	rm -rf $(VENV) runs studies
+	rm -rf $(VENV) runs studies claims

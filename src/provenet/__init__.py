@@ -16,7 +16,9 @@ _HOMES = {
     "evaluate": "provenet.api",
     "predict": "provenet.api",
     "inspect": "provenet.api",
+    "ablate": "provenet.api",
     "Run": "provenet.api",
+    "Study": "provenet.api",
     "Recipe": "provenet.recipe.schema",
     "ProvenetError": "provenet.core.errors",
 }

@@ -118,7 +118,7 @@ def test_source_says_who_when_what_and_where(slot: str, member: type[Technique])
     assert source.authors
     assert source.title
     assert 1900 < source.year <= 2030
-    assert source.url.startswith(("https://", "http://"))
+    assert source.url.startswith("https://")
 
 
 @every_member

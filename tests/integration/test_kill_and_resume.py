@@ -15,7 +15,7 @@ import pytest
 
 from provenet.core.files import read_log
 
-TIMES = {"seconds", "images_per_s"}
+TIMES = {"seconds", "images_per_s", "peak_memory_mib"}
 
 
 def outcome(run: Path) -> dict:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import typer
 
+from provenet.cli.ablate import ablate
 from provenet.cli.claims import claims
 from provenet.cli.evaluate import evaluate
 from provenet.cli.inspect import inspect
@@ -28,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train image networks from a folder, and prove what each technique bought.",
 )
-for verb in (inspect, train, resume, evaluate, predict, claims, techniques, report):
+for verb in (inspect, train, resume, evaluate, predict, ablate, claims, techniques, report):
     app.command()(verb)
 app.add_typer(recipe_app, name="recipe")
 

@@ -10,6 +10,9 @@ from provenet.recipe.nets_spec import FCN, Net, Plain, ResNet, Timm, UNet
 from provenet.recipe.schema import Recipe
 from provenet.recipe.tree import BUDGETS
 
+NET_SLOTS = ("init", "norm", "activation", "block", "dropout", "skip", "upsample")
+"""Slots that a net has a place for, or has not."""
+
 Clash = tuple[tuple[str, ...], Fault]
 """The paths of the values that do not go together, the one to change first, and what is wrong."""
 
@@ -120,7 +123,7 @@ def idle(recipe: Recipe, sets: Callable[[str], bool]) -> Iterator[Clash]:
         recipe: the recipe.
         sets: whether the user set a path or anything below it.
     """
-    for slot in ("init", "norm", "activation", "block", "dropout", "skip", "upsample"):
+    for slot in NET_SLOTS:
         asked = sets(slot) and getattr(recipe, slot) != getattr(Recipe(), slot)
         if asked and slot not in recipe.net.used():
             got = f"{slot}={getattr(recipe, slot).name} net={recipe.net.name}"

@@ -17,6 +17,8 @@ MARGIN = 0.96
 """Share of the time left that is planned with: measured times vary by a few per cent."""
 VALIDATION_SHARE = 0.08
 """Share of the training time that validations may take."""
+FINAL_EXTRA_S = 12.0
+"""Seconds at the end of a run beside scoring: intervals, views, report."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def measure(session: Session, net: nn.Module) -> Pace:
     clean = len(clean_ids(session.dataset))
     clean_at_end = len(clean_ids(session.dataset, FINAL_CLEAN[session.dataset.task]))
     final = len(splits["val"]) + len(splits["test"]) + clean_at_end
-    return Pace(step_s, sample_s, sample_s * (len(splits["val"]) + clean), sample_s * final * 1.2 + 12.0)
+    return Pace(step_s, sample_s, sample_s * (len(splits["val"]) + clean), sample_s * final * 1.2 + FINAL_EXTRA_S)
 
 
 def plan(pace: Pace, left_s: float, steps_per_epoch: int, minutes: float, val_every: float | None = None) -> Plan:

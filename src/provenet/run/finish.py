@@ -21,6 +21,7 @@ from provenet.metrics.scores import Scores
 from provenet.nets.count import count_flops, count_parameters
 from provenet.recipe.build import Session, clean_ids
 from provenet.run.folder import RunFolder
+from provenet.run.memory import peak_memory_mib
 from provenet.run.views import write_views
 from provenet.stats.intervals import gap_interval
 
@@ -138,6 +139,7 @@ def _training(session: Session, state: TrainState, outcome: Outcome) -> dict[str
         "rollbacks": state.rollbacks,
         "parameters": count_parameters(session.net),
         "flops": count_flops(session.net, shape),
+        "peak_memory_mib": peak_memory_mib(job.precision.device),
     }
 
 

@@ -30,29 +30,42 @@ from provenet.run.folder import RunFolder
 from provenet.run.model import stats_from_json, stats_to_json, store_cache
 from provenet.run.provenance import provenance
 from provenet.run.request import Request
+from provenet.run.seen import seen
 
 
 def make_plan(folder: RunFolder, request: Request, reporter: Reporter) -> Session:
     """Return the session of a new run; its plan is stored in the folder."""
+    session, choices = settle(request, store_cache(folder.path), reporter)
+    _store(folder, request, choices, session)
+    return session
+
+
+def settle(request: Request, store: Path, reporter: Reporter) -> tuple[Session, list[Choice]]:
+    """Return net and training of a request with everything settled, and the choices that were made for it.
+
+    Args:
+        request: what was asked for.
+        store: where decoded pictures are kept.
+        reporter: hears facts and choices.
+    """
     index = read_index(request.data)
     reporter.note(f"{request.data}: {index.layout}")
     options = DataOptions(**(request.overrides.get("data") or {}))
     choices = choose(facts_of(survey(index, options), request.overrides), said_by(request.overrides))
     recipe = load_recipe(request.overrides, {choice.key: choice.value for choice in choices})
     _demand(recipe)
-    dataset = prepare(index, recipe.data, store_cache(folder.path), reporter)
+    dataset = prepare(index, recipe.data, store, reporter)
     stats = fit_stats(recipe, dataset)
     session = build_session(recipe, dataset, stats)
     if session.loaded is not None:
         reporter.note(str(session.loaded))
-    settled = _settle(session, request, reporter)
-    choices = list({choice.key: choice for choice in [*choices, *settled]}.values())
-    recipe = _with(recipe, settled)
+    measured = _measured(session, request)
+    choices = list({choice.key: choice for choice in [*choices, *measured]}.values())
+    recipe = _with(recipe, measured)
     reporter.note("chosen for these data (any of them can be set as KEY=VALUE):")
     for choice in choices:
         reporter.choice(choice.key, choice.value, choice.reason)
-    _store(folder, request, recipe, choices, session)
-    return build_session(recipe, dataset, stats) if settled else session
+    return build_session(recipe, dataset, stats) if measured else session, choices
 
 
 def _demand(recipe: Recipe) -> None:
@@ -112,7 +125,7 @@ def _donor(pretrained: Any) -> Donor | None:
     return Donor(recipe.task, recipe.net.model_dump(mode="json"), max(recipe.view.size), mean, std)
 
 
-def _settle(session: Session, request: Request, reporter: Reporter) -> list[Choice]:
+def _measured(session: Session, request: Request) -> list[Choice]:
     """Return the choices that need measurements: the rate, when it was not said, and the length of a timed run."""
     recipe, settled = session.recipe, []
     if not request.overrides.sets("optimizer.lr"):
@@ -157,8 +170,9 @@ def _with(recipe: Recipe, settled: list[Choice]) -> Recipe:
     return Recipe.model_validate(tree)
 
 
-def _store(folder: RunFolder, request: Request, recipe: Recipe, choices: list[Choice], session: Session) -> None:
+def _store(folder: RunFolder, request: Request, choices: list[Choice], session: Session) -> None:
     """Write the plan; provenance comes last and says that it is whole."""
+    recipe = session.recipe
     text = dump_yaml(recipe)
     rows = [{"key": c.key, "value": c.value, "reason": c.reason, "by": "auto"} for c in choices]
     said = said_by(request.overrides)
@@ -167,7 +181,8 @@ def _store(folder: RunFolder, request: Request, recipe: Recipe, choices: list[Ch
     write_text(folder.recipe, text)
     write_json(folder.choices, rows)
     write_json(folder.data, data)
-    write_json(folder.provenance, provenance(text, recipe.device, recipe.precision, data))
+    found = provenance(text, recipe.device, recipe.precision, data)
+    write_json(folder.provenance, found | {"seen": seen(session)})
 
 
 def data_record(dataset: Dataset, source: str) -> dict[str, Any]:

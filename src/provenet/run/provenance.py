@@ -15,9 +15,11 @@ import cv2
 import torch
 
 from provenet import __version__
-from provenet.core.files import sha256
+from provenet.core.files import canonical, sha256
 
 PACKAGES = ("torch", "torchvision", "timm", "numpy", "opencv-python-headless", "pillow", "scikit-learn", "safetensors")
+TRAINING = ("core", "data", "techniques", "metrics", "nets", "engine", "recipe", "run")
+"""The floors that decide what a training gives."""
 
 
 def fingerprint(device: str, precision: str) -> dict[str, Any]:
@@ -33,6 +35,13 @@ def fingerprint(device: str, precision: str) -> dict[str, Any]:
         "precision": precision,
         "threads": torch.get_num_threads(),
     }
+
+
+def code_hash() -> str:
+    """Return one hash of the source that a training runs through: equal recipes and data then give equal results."""
+    package = Path(__file__).parents[1]
+    files = sorted(path for floor in TRAINING for path in (package / floor).rglob("*.py"))
+    return sha256(canonical([[str(path.relative_to(package)), sha256(path.read_bytes())] for path in files]))
 
 
 def provenance(recipe_text: str, device: str, precision: str, data: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from provenet.recipe.load import read_yaml
 from provenet.recipe.schema import Recipe
 from provenet.run.finish import finish
 from provenet.run.folder import RunFolder, RunJournal
+from provenet.run.memory import reset_peak
 from provenet.run.model import reopen_data, stats_from_json
 from provenet.run.planning import make_plan
 from provenet.run.provenance import differences, fingerprint
@@ -112,6 +113,7 @@ def _fit(folder: RunFolder, session: Session, listeners: Listeners) -> None:
     """Train to the end and write the result."""
     checkpoints = Checkpoints(folder.checkpoints)
     checkpoints.clean()
+    reset_peak(session.job.precision.device)
     state = session.new_state()
     with closing(RunJournal(folder)) as journal:
         if checkpoints.steps():
