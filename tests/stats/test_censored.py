@@ -26,7 +26,8 @@ def test_crossing_is_the_first_on_a_fine_line(ys: list[float], target: float) ->
         assert np.interp(found, xs, ys) == pytest.approx(max(target, ys[0] if found == xs[0] else target))
 
 
-def test_crossing_of_no_points_and_unequal_lists() -> None:
+def test_crossing_in_a_peak_of_no_points_and_of_unequal_lists() -> None:
+    assert first_crossing([0, 1, 2], [0.2, 0.5, 0.4], 0.5) == 1.0  # a peak that only touches the target
     assert first_crossing([], [], 0.5) is None
     with pytest.raises(ValueError, match="zip"):
         first_crossing([1.0], [], 0.5)
