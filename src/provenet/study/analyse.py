@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from provenet.records.study import ArmCost, Cell, CellCost, Design, Look, Machine, StudyRecord
+from provenet.records.study import ArmCost, Cell, CellCost, Design, Effect, Look, Machine, StudyRecord
 from provenet.study.advice import advice_of, judged_of, taken
 from provenet.study.command import command_of
 from provenet.study.effects import (
@@ -39,11 +39,9 @@ def analyse(
 ) -> StudyRecord:
     """Return the record of a study as far as it has come.
 
-    For each arm, seed by seed, the difference from the baseline in every measure (`measures.measures`); what a
-    technique bought is positive where it is better. Verdicts: p values of paired t tests, corrected by Holm over the
-    arms, measure by measure; where seeds are raced, a goal's verdict is that of its race, and other measures are called
-    at the nominal level of one look. Cells that failed for the machine's reasons or are missing leave their pair out,
-    and the row says so.
+    For each arm, seed by seed, the difference from the baseline in every measure; what a technique bought is positive
+    where it is better. Verdicts: p values of paired t tests, corrected by Holm over the arms, measure by measure; where
+    seeds are raced, a goal's verdict is that of its race, other measures are called at the nominal level of one look.
 
     Args:
         design: what was settled before the first cell.
@@ -54,34 +52,46 @@ def analyse(
         provenance: machine and versions.
 
     Returns:
-        The record, free of NaN; it is incomplete while a cell that the design needs is missing, or failed other than
-        by diverging.
+        The record, free of NaN; rows name the seeds that have no pair, and why.
     """
     found = by_place(design, cells)
     looks = tuple(looks) or race_looks(design, cells)
-    pairs, mains = contrasts(design), main_contrasts(design)
-    judge = Judge(design.level, len(pairs), rule_of(design), last_looks(looks), diverged_of(design, found))
-    main_judge = Judge(design.level, len(mains), judge.rule, {}, {})
-    figures = Frame(design.seeds, found, target_of(design, found))
-    shown = measures(design.metric)
-    effects, main_effects = effects_of(pairs, shown, figures, judge), effects_of(mains, shown, figures, main_judge)
-    timed = effects_of(pairs, [clock(costs)], figures, judge)
+    target = target_of(design, found)
+    effects, main_effects, timed = _effects(design, Frame(design.seeds, found, target), looks, costs)
     judged = judged_of(design, effects, main_effects)
     command, used = command_of(design, taken(judged))
     return StudyRecord(
         design=design,
-        target=figures.target,
+        target=target,
         effects=effects,
         main_effects=main_effects,
         cells=tuple(found.values()),
         looks=looks,
         held_equal=held_equal(design, found),
-        advice=(*advice_of(design, found, figures.target, judged), *_about_command(len(used))),
+        advice=(*advice_of(design, found, target, judged), *_about_command(len(used))),
         command=command,
         complete=complete(design, cells),
-        machine=_machine(design, found, costs).model_copy(
-            update={"effects": timed, "minutes": minutes, "provenance": dict(provenance or {})}
+        machine=Machine(
+            effects=timed,
+            costs=_arm_costs(design, found, costs),
+            cells={cell.key: costs[cell.key] for cell in found.values() if cell.key in costs},
+            minutes=minutes,
+            provenance=dict(provenance or {}),
         ),
+    )
+
+
+def _effects(
+    design: Design, frame: Frame, looks: Sequence[Look], costs: Mapping[str, CellCost]
+) -> tuple[tuple[Effect, ...], tuple[Effect, ...], tuple[Effect, ...]]:
+    """Return the effects of the arms, of the techniques of a grid, and of the arms on the clock."""
+    pairs, mains, shown = contrasts(design), main_contrasts(design), measures(design.metric)
+    judge = Judge(design.level, len(pairs), rule_of(design), last_looks(looks), diverged_of(design, frame.cells))
+    alone = Judge(design.level, len(mains), judge.rule, {}, {})
+    return (
+        effects_of(pairs, shown, frame, judge),
+        effects_of(mains, shown, frame, alone),
+        effects_of(pairs, [clock(costs)], frame, judge),
     )
 
 
@@ -108,8 +118,8 @@ def _about_command(num: int) -> tuple[str, ...]:
     return (f"The command makes {num} changes at once; the study measured each of them alone.",)
 
 
-def _machine(design: Design, cells: Cells, costs: Mapping[str, CellCost]) -> Machine:
-    """Return what the cells took, each and on average over the finished ones of an arm."""
+def _arm_costs(design: Design, cells: Cells, costs: Mapping[str, CellCost]) -> tuple[ArmCost, ...]:
+    """Return what the finished cells of each arm took, mean over them."""
     rows = []
     for arm in design.arms:
         done = [cells[arm.name, seed] for seed in design.seeds if (arm.name, seed) in cells]
@@ -122,7 +132,7 @@ def _machine(design: Design, cells: Cells, costs: Mapping[str, CellCost]) -> Mac
             cell_seconds=_mean([cost.seconds[-1] if cost.seconds else None for cost in known]),
         )
         rows.append(row)
-    return Machine(costs=tuple(rows), cells={c.key: costs[c.key] for c in cells.values() if c.key in costs})
+    return tuple(rows)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
