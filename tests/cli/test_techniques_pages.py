@@ -12,7 +12,8 @@ from provenet.core.spec import members, name_of
 from provenet.recipe.form import known_paths
 from provenet.recipe.schema import Recipe
 from provenet.recipe.show import cards
-from provenet.report.techniques import BETTER, BOTH, FASTER, SLOTS, escaped, field_path, pages
+from provenet.report.markdown import prose
+from provenet.report.techniques import BETTER, BOTH, FASTER, SLOTS, field_path, pages
 
 DOCS = Path(__file__).parents[2] / "docs"
 COMMITTED = {path.name: path.read_text() for path in (DOCS / "techniques").iterdir()}
@@ -74,7 +75,7 @@ def test_one_slot_or_json_beside_pages_is_a_usage_error(call, tmp_path):
 
 
 def test_marks_of_markdown_in_a_docstring_are_shown_as_they_are():
-    assert escaped("w <- w - lr <b> *x* _y_ a_b") == r"w <- w - lr \<b> \*x\* \_y\_ a_b"
+    assert prose("w <- w - lr <b> *x* _y_ a_b") == r"w <- w - lr \<b> \*x\* \_y\_ a_b"
 
 
 def test_a_bar_in_a_summary_does_not_end_the_cell():

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from provenet.report.markdown import paragraph, table
+from provenet.report.markdown import inline, paragraph, prose, table
 
 
 def seen(text: str) -> str:
@@ -35,3 +35,12 @@ def test_any_text_is_read_as_it_was(text: str) -> None:
     leaves = parse(table(("head", "other"), [(text, "b")]))
     assert [leaf.type for leaf in leaves].count("td_open") == 2
     assert "".join(leaf.content for leaf in leaves if leaf.type not in ("inline",)) == f"headother{seen(text)}b"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(alphabet="a_*b |\\<>[](){}#~&;!:=-+.1\n\tx/", max_size=24))
+def test_prose_escapes_as_records_do_and_keeps_code_and_addresses(text: str) -> None:
+    assert prose(text) == inline(text)
+    if text.strip() == text and "  " not in text and not set("\n\t") & set(text):
+        assert prose(f"`{text}`") == f"`{text}`"
+    assert prose(f"a_b, https://a.b/c_d* {text}") == f"a_b, <https://a.b/c_d*> {inline(text)}".rstrip()

@@ -1,4 +1,8 @@
-"""Markdown that shows texts from records as they are: nothing in them becomes a mark, a link or a new cell."""
+"""Markdown that shows texts as they are: nothing in them becomes a mark, a link or a new cell.
+
+Texts of records come from anywhere and are shown letter by letter (`inline`, `paragraph`); texts of the source may hold
+code in backticks and addresses, which stay what they are (`prose`).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,10 @@ import re
 from collections.abc import Container, Iterable, Sequence
 
 _MARKS = re.compile(
-    r"\\(?=[!-/:-@\[-`{-~])|(?<![^\W_])_|_(?![^\W_])|(?<!\s)\*|\*(?!\s)|<(?=[\w/!?])|[`~]|&(?=#?\w+;)|\](?=[(:])"
+    r"\\(?=[!-/:-@\[-`{-~])|(?<![^\W_])_|_(?![^\W_])|(?<!\s)[*~]|[*~](?!\s)|<(?=[\w/!?])|`|&(?=#?\w+;)|\](?=[(:])"
 )
 _IN_LINKS = re.compile(rf"{_MARKS.pattern}|[\[\]]")
+_WHOLE = re.compile(r"(`[^`]*`|https?://[^\s)>]+)")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
 _PIPE = "\\|"
 _OPENING = re.compile(r"^(?:(\d+)(?=[.)](?:\s|$))|(?=[-+=>#]))")
@@ -22,6 +27,19 @@ def inline(text: str) -> str:
         'a\\\\*b < c, x_y and [link\\\\](url), \\\\<b>'
     """
     return _MARKS.sub(r"\\\g<0>", _one_line(text))
+
+
+def prose(text: str) -> str:
+    """Return text on one line, marks escaped but for code in backticks; addresses become links.
+
+    Example:
+        >>> prose("a*b < c, d_ is `x_` and x_y, see https://a.b/c_")
+        'a\\\\*b < c, d\\\\_ is `x_` and x_y, see <https://a.b/c_>'
+    """
+    parts = _WHOLE.split(_one_line(text))
+    parts[::2] = [_MARKS.sub(r"\\\g<0>", part) for part in parts[::2]]
+    parts[1::2] = [part if part[0] == "`" else f"<{part}>" for part in parts[1::2]]
+    return "".join(parts)
 
 
 def link(text: str, target: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from provenet.core.files import write_text
+from provenet.report.markdown import prose, table
 
 Card = Mapping[str, Any]
 
@@ -42,6 +42,8 @@ HEADS = {
 """The headed parts of a technique and their keys on its card."""
 
 _LISTS = ("augment",)
+_ALL = range(4)
+"""Columns that hold Markdown already: all of a table."""
 _WRITTEN = "<!-- Written by `make docs` from the docstrings and fields of the source: change them, not this page. -->"
 _INDEX = """# Techniques
 
@@ -100,7 +102,7 @@ def _index(slots: Mapping[str, Sequence[Card]]) -> str:
         )
         for slot, members in slots.items()
     ]
-    return _joined([_WRITTEN, _INDEX, _table(("slot", "what it is", "goal", "members"), rows)])
+    return _joined([_WRITTEN, _INDEX, table(("slot", "what it is", "goal", "members"), rows, raw=_ALL)])
 
 
 def _slot_page(slot: str, members: Sequence[Card]) -> str:
@@ -108,25 +110,25 @@ def _slot_page(slot: str, members: Sequence[Card]) -> str:
     aim = "" if goal == NEITHER else f"The lecture's goal: {goal}. "
     how = f"`{slot}=NAME,NAME`" if slot in _LISTS else f"`{slot}=NAME`"
     path = field_path({"slot": slot, "name": "NAME"}, "FIELD")
-    rows = [(f"[`{card['name']}`](#{card['name']})", escaped(card["summary"])) for card in members]
+    rows = [(f"[`{card['name']}`](#{card['name']})", prose(card["summary"])) for card in members]
     parts = [
         _WRITTEN,
         f"# `{slot}`: {title}",
         f"{aim}Chosen by {how}, its fields by `{path}=VALUE`. [All slots](README.md).",
-        _table(("name", "what it does"), rows),
+        table(("name", "what it does"), rows, raw=_ALL),
     ]
     return _joined(parts + [block for card in members for block in _member(card)])
 
 
 def _member(card: Card) -> list[str]:
     """Return the section of one technique, block by block."""
-    parts = [f"## {card['name']}", escaped(card["summary"])]
-    parts += [f"**{head}:** {escaped(card[key])}" for head, key in HEADS.items() if card[key]]
+    parts = [f"## {card['name']}", prose(card["summary"])]
+    parts += [f"**{head}:** {prose(card[key])}" for head, key in HEADS.items() if card[key]]
     rows = [
-        (f"`{field_path(card, field['name'])}`", field["allowed"], _default(field), escaped(field["description"]))
+        (f"`{field_path(card, field['name'])}`", field["allowed"], _default(field), prose(field["description"]))
         for field in card["fields"]
     ]
-    return [*parts, _table(("field", "takes", "default", "meaning"), rows)] if rows else parts
+    return [*parts, table(("field", "takes", "default", "meaning"), rows, raw=_ALL)] if rows else parts
 
 
 def _default(field: Mapping[str, Any]) -> str:
@@ -145,28 +147,6 @@ def _word(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _joined(blocks: Iterable[str]) -> str:
     """Return blocks as a page. A paragraph is one line: a formula broken before its minus would become a list."""
     return "\n\n".join(blocks) + "\n"
-
-
-_WHOLE = re.compile(r"(`[^`]*`|https?://[^\s)>]+)")
-_MARKS = re.compile(r"(?<!\w)_|_(?!\w)|(?<!\s)\*|\*(?!\s)|<(?=[\w/!?])")
-
-
-def escaped(text: str) -> str:
-    """Return text with what Markdown would read as a mark escaped; code in backticks stays, addresses become links.
-
-    Example:
-        >>> escaped("a*b < c, d_ is `x_` and x_y, see https://a.b/c_")
-        'a\\\\*b < c, d\\\\_ is `x_` and x_y, see <https://a.b/c_>'
-    """
-    parts = _WHOLE.split(text)
-    parts[::2] = [_MARKS.sub(r"\\\g<0>", part) for part in parts[::2]]
-    parts[1::2] = [part if part[0] == "`" else f"<{part}>" for part in parts[1::2]]
-    return "".join(parts)
