@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from provenet.report.svg import Node, Scale, add, new_svg, tick_text, tick_values, to_text
 from provenet.report.words import Figure, is_number, number, shortened
 
 Point = tuple[float, float]
+Place = TypeVar("Place", bound=tuple[float, ...])
 WIDTH, HEIGHT = 480.0, 280.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 34.0, 44.0
 LETTER, LEGEND_ROW = 6.6, 18.0
@@ -43,13 +45,13 @@ def draw_lines(chart_id: str, lines: Sequence[Line], axes: Axes) -> str:
         >>> draw_lines("a", [Line("loss", [(0, 2.0), (1, 1.0)], 1)], Axes("Loss", "epoch", "loss"))[:38]
         '<svg class="chart" viewBox="0 0 480 28'
     """
-    lines = [Line(line.name, _thinned(line.points), line.color) for line in lines if line.points]
+    lines = [Line(line.name, thinned(line.points), line.color) for line in lines if line.points]
     legend = _legend(lines, WIDTH - RIGHT - 24 - LETTER * len(axes.y))
     size = (WIDTH, HEIGHT + LEGEND_ROW * max((row for _, row in legend), default=0))
     svg = new_svg(chart_id, size, axes.title, "; ".join(map(_ends, lines)))
     every = [point for line in lines for point in line.points]
     if not every:
-        return _nothing(svg)
+        return nothing(svg)
     x_ticks, y_ticks = (tick_values(min(values), max(values)) for values in zip(*every, strict=True))
     low, high = min(x for x, _ in every), max(x for x, _ in every)
     x_scale = Scale(*((low, high) if high > low else (low - 1, high + 1)), LEFT, WIDTH - RIGHT)
@@ -111,7 +113,7 @@ def draw_intervals(chart_id: str, title: str, rows: Sequence[tuple[str, Figure]]
     svg = new_svg(chart_id, (WIDTH, bottom + 30), title, described)
     ends = [end for _, figure in rows for end in (figure.low, figure.value, figure.high) if is_number(end)]
     if not ends:
-        return _nothing(svg, 24)
+        return nothing(svg, 24)
     ticks = tick_values(min(ends), max(ends), most=4)
     scale = Scale(ticks[0], ticks[-1], left, right)
     bands = [(top, bottom)]
@@ -144,7 +146,7 @@ def draw_reliability(chart_id: str, bins: Sequence[tuple[float, float, int]]) ->
     described = "; ".join(f"confidence {c:.2f}: accuracy {a:.2f}, n {n}" for c, a, n in bins)
     svg = new_svg(chart_id, (WIDTH, HEIGHT), "Reliability", described)
     if not bins:
-        return _nothing(svg)
+        return nothing(svg)
     ticks = tick_values(0, 1)
     x_scale, y_scale = Scale(0, 1, LEFT, WIDTH - RIGHT), Scale(0, 1, HEIGHT - BOTTOM, TOP)
     _draw_grid(svg, ticks, y_scale)
@@ -237,13 +239,13 @@ def _draw_legend(svg: Node, lines: Sequence[Line], places: list[tuple[float, int
         add(svg, "text", shortened(line.name, 60), x=x + 39, y=y, class_="label")
 
 
-def _nothing(svg: Node, y: float = HEIGHT / 2) -> str:
+def nothing(svg: Node, y: float = HEIGHT / 2) -> str:
     """Return the drawing with a word in place of data."""
     add(svg, "text", "nothing recorded", x=WIDTH / 2, y=y, class_="label middle")
     return to_text(svg)
 
 
-def _thinned(points: Sequence[Point], most: int = 400) -> list[Point]:
+def thinned(points: Sequence[Place], most: int = 400) -> list[Place]:
     """Return at most about `most` points, evenly chosen, the last one kept: more would not be seen."""
     stride = max(1, math.ceil(len(points) / most))
     kept = list(points[::stride])

@@ -106,7 +106,12 @@ def resume_command(record: RunRecord) -> str:
 
 
 def run_path(record: RunRecord) -> str:
-    """Return the run folder as a word of a command line: from where the user is, else its name alone."""
-    here = Path.cwd()
-    path = record.folder.relative_to(here) if record.folder.is_relative_to(here) else Path(record.name)
+    """Return the run folder as a word of a command line."""
+    return path_word(record.folder)
+
+
+def path_word(folder: Path) -> str:
+    """Return a folder as a word of a command line: from where the user is, else its name alone."""
+    here, folder = Path.cwd(), folder.resolve()
+    path = folder.relative_to(here) if folder.is_relative_to(here) else Path(folder.name)
     return shlex.quote(path.as_posix())
