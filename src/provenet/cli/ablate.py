@@ -74,9 +74,8 @@ def _show(console: Console, record: StudyRecord) -> None:
             continue
         console.print(f"{goal} ({rows[0].measure}):")
         for row in rows:
-            line = Text(f"  {row.arm:<{max(len(one.arm) for one in rows)}}  ")
-            line.append(f"{row.verdict:<13}", STYLES.get(row.verdict, "yellow"))
-            line.append(f"  {row.words}")
+            line = Text(f"  {row.arm:<{max(len(one.arm) for one in rows)}}  {row.words}")
+            line.highlight_words([row.verdict], STYLES.get(row.verdict, "yellow"))
             console.print(line, soft_wrap=True)
     for sentence in record.advice:
         console.print(sentence, soft_wrap=True)

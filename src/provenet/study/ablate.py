@@ -131,7 +131,7 @@ class Progress:
     def _moved(self, key: str, share: float) -> None:
         self._shares[key] = share
         before = self.total - len(self.tasks)
-        self.study.reporter.progress("cells", round(100 * (before + self._work())), 100 * self.total)
+        self.study.reporter.progress("cells", int(before + self._work()), self.total)
 
     def _work(self) -> float:
         """Return the cells' worth of work done in this call."""
