@@ -59,9 +59,8 @@ def told() -> Callable[[Path], dict[str, Any]]:
     """Return a function: run folder -> everything of a finished run that must not depend on how it came about."""
 
     def tell(run: Path) -> dict[str, Any]:
-        last = max(run.glob("checkpoints/step-*"))
-        files = [last / "weights.safetensors", last / "state.safetensors", run / "checkpoints/best/weights.safetensors"]
-        files += [
+        files = [
+            run / "checkpoints/best/weights.safetensors",
             run / "recipe.yaml",
             run / "request.json",
             run / "choices.json",

@@ -61,6 +61,7 @@ def test_every_cell_is_made_once_and_seed_by_seed(made):
     assert engine.made == [(name, seed) for seed in (0, 1) for name in names]
     assert record.complete and {cell.state for cell in record.cells} == {"done"}
     assert len({cell.key for cell in record.cells}) == 6 == len(list((folder / "cells").iterdir()))
+    assert {path.name for path in (folder / "cells").glob("*/checkpoints/*")} == {"best"}
     assert {(row.arm, row.goal) for row in record.effects if row.primary} == {
         (name, goal) for name in names[1:] for goal in ("convergence", "generalisation")
     }

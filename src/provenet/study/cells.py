@@ -171,6 +171,8 @@ class StudyFolder:
         try:
             for left in attempt.rglob(".tmp-*"):  # half a file of a process that was killed
                 left.unlink()
+            for spare in attempt.glob("checkpoints/step-*"):  # a finished run goes on no more; `best` stays
+                shutil.rmtree(spare)
             self.cells.mkdir(parents=True, exist_ok=True)
             try:
                 attempt.rename(cell)
