@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,15 +62,22 @@ def from_heavy(generator: np.random.Generator) -> Array:
 
 
 def from_skewed(generator: np.random.Generator) -> Array:
+    """Return differences with exponential noise in arms and baseline alike."""
+    arms, base = (np.log(ndtr(correlated(generator, (num, MOST)))) for num in (ARMS, 1))
+    return (arms - base) / math.sqrt(2)
+
+
+def from_unlike(generator: np.random.Generator) -> Array:
     """Return differences of arms with exponential noise from a baseline that scatters a third as much."""
-    arms = 1 + np.log(ndtr(-correlated(generator, (ARMS, MOST))))
+    arms = 1 + np.log(ndtr(correlated(generator, (ARMS, MOST))))
     return (arms - correlated(generator, (1, MOST)) / 3) / math.sqrt(1 + 1 / 9)
 
 
 NOISES: dict[str, Callable[[np.random.Generator], Array]] = {
     "normal": from_normal,
     "heavy tails (t, 5 degrees of freedom)": from_heavy,
-    "skewed (exponential arms)": from_skewed,
+    "skewed (exponential)": from_skewed,
+    "skewed arms, quiet baseline": from_unlike,
     "rounded to 1/270, sd 0.01": from_normal,
 }
 
@@ -136,6 +144,22 @@ def figures(noise: str, mix: str, studies: int, rule: Bounds) -> dict[str, Any]:
     return result
 
 
+def one_arm(size: float, most: int, races: int) -> dict[str, Any]:
+    """Return what becomes of one arm and goal with an effect of this size, under normal noise."""
+    level = shared_level(LEVEL, ARMS)
+    rule = bounds(FIRST, most, level)
+    draws = size + np.random.default_rng((most, int(10 * size))).standard_normal((races, most))
+    raced, kept = [end_of(row, rule) for row in draws], [end_of(row, replace(rule, inner=())) for row in draws]
+    return {
+        "effect": size,
+        "seeds_at_most": most,
+        "pairs": round(float(np.mean([num for num, _ in raced])), 2),
+        "called": round(float(np.mean([called for _, called in raced])), 4),
+        "called_if_never_given_up": round(float(np.mean([called for _, called in kept])), 4),
+        "called_by_fixed_design": round(float(np.mean([paired_test(row.tolist()).p <= level for row in draws])), 4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=4000)
@@ -147,6 +171,7 @@ def main() -> None:
         for mix in MIXES:
             rows.append(figures(noise, mix, args.studies, rule))
             print(json.dumps(rows[-1]), flush=True)
+    single = [one_arm(size, most, args.studies) for most in (MOST, 2 * MOST) for size in (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)]
     found = {
         "arms": ARMS,
         "goals": GOALS,
@@ -156,6 +181,7 @@ def main() -> None:
         "studies": args.studies,
         "standard_error_of_a_rate_of_5_percent": round(math.sqrt(LEVEL * (1 - LEVEL) / (GOALS * args.studies)), 5),
         "rows": rows,
+        "one_arm": single,
         "versions": {name: version(name) for name in ("provenet", "numpy")} | {"scipy": scipy.__version__},
     }
     if args.out is not None:

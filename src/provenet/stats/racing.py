@@ -7,6 +7,12 @@ are wrong; the level rests on the joint distribution of the running t statistics
 
 A race also ends, without effect, where the chance that the remaining pairs would bring a call is small. The bounds do
 not count on it ("non-binding"), so it can only lower the rate of false calls.
+
+What it saves and costs (benchmarks/results/racing.json; six arms, two goals, at most ten seeds against ten for all):
+41 % of the cells where effects are clear (2 to 4 standard deviations of the difference) or none, with 99 % of the clear
+ones called; 34 % where a third of the effects are one standard deviation. Of these it calls a quarter, the fixed design
+nearly half: the price of looking early (giving up costs 1 of these points, 6 of 77 at most twenty seeds). Who is after
+such effects lets a race go on for longer: of at most twenty seeds it calls 71 %, after 12 on average.
 """
 
 # K looks, R draws, P pairs
