@@ -75,6 +75,13 @@ def test_late_arm_is_told_in_a_sentence(norm_study) -> None:
     )
 
 
+def test_loss_is_told_in_its_own_direction(make_arm, make_design, norm_study) -> None:
+    design = make_design([make_arm("no-norm", "norm.none", norm={"name": "none"})])
+    found = row(analyse(design, norm_study[1], {}), "epochs to target")
+    later = f"{-found.value:.3g} epochs later [{-found.high:.3g}, {-found.low:.3g}]"
+    assert found.words == f"norm.none hurts: {later} (5 pairs)" and 0 < -found.high < -found.low
+
+
 def test_mean_height_of_the_curve(make_arm, make_design, make_cell) -> None:
     design = make_design([make_arm("sgd", "sgd", optimizer={"name": "sgd"})], seeds=2)
     line = ((0.0, 0, 0.0), (10.0, 100, 1.0))
@@ -123,9 +130,22 @@ def test_diverged_cells_never_reach_the_target_and_have_no_test_score(make_arm, 
     assert "Leave out optimizer.lr=10: 3 of 5 trainings diverged with it." in failing.advice
 
 
+def test_half_of_the_cells_diverging_is_failing(make_arm, make_design, make_cell) -> None:
+    design = make_design([make_arm("hot", "hot", True, clip=9)], seeds=4)
+    cells = [make_cell("baseline", seed) for seed in range(4)] + [make_cell("hot", seed) for seed in range(2)]
+    # these were above the target before they diverged
+    cells += [make_cell("hot", seed, state="failed", diverged=True, reason="diverged", test=None) for seed in (2, 3)]
+    record = analyse(design, cells, {})
+    found = row(record, "epochs to target", "hot")
+    assert (found.verdict, found.missed) == ("fails", (0, 2))
+    assert "Keep hot: 2 of 4 trainings diverged without it." in record.advice
+
+
 def test_failed_and_missing_cells_are_named_and_make_the_study_incomplete(norm_study) -> None:
     design, cells = norm_study
     assert analyse(design, cells, {}).complete
+    assert not analyse(design, [cells[0].model_copy(update={"state": "failed"}), *cells[1:]], {}).complete
+    assert not analyse(design, [cells[0].model_copy(update={"state": "missing"}), *cells[1:]], {}).complete
     broken = [c for c in cells if (c.arm, c.seed) != ("no-norm", 4)]
     broken = [
         c.model_copy(update={"state": "failed", "reason": "killed by signal 9"}) if c.key == "baseline-0" else c

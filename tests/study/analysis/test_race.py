@@ -60,6 +60,7 @@ def test_looks_keep_the_bounds_of_their_share(design, cells) -> None:
         if look.t is not None:
             assert (look.decision == "effect") == (abs(look.t) >= look.bound)
     closing = {(look.arm, look.goal): look for look in looks}
+    assert all(look.decision == "open" for look in looks if look is not closing[look.arm, look.goal])
     assert closing["no-norm", "generalisation"].decision == closing["no-norm", "convergence"].decision == "effect"
 
 
@@ -76,6 +77,9 @@ def test_what_was_decided_stays_decided(design, cells) -> None:
         assert part == tuple(look for look in whole if look.n <= seeds)
     half = [*until(cells, 5), *(cell for cell in cells if cell.seed == 5 and cell.arm == "baseline")]
     assert race_looks(design, half) == race_looks(design, until(cells, 5))
+    told = [c if c.seed < 5 else c.model_copy(update={"state": "missing", "curve": (), "test": None}) for c in cells]
+    assert race_looks(design, told) == race_looks(design, until(cells, 5))
+    assert open_arms(design, told) == open_arms(design, until(cells, 5))
 
 
 def test_closed_arms_need_no_more_seeds(design, cells) -> None:
@@ -123,6 +127,8 @@ def test_diverging_arm_is_closed_at_the_first_look(design, make_cell, cells) -> 
     lost = {"state": "failed", "diverged": True, "reason": "diverged", "curve": (), "test": None, "gap": None}
     found = [make_cell("no-norm", c.seed, **lost) if c.arm == "no-norm" else c for c in until(cells, 3)]
     assert "no-norm" not in open_arms(design, found)
+    later = [*found, *(make_cell("no-norm", seed, **lost) for seed in (3, 4)), *(c for c in cells if c.seed in (3, 4))]
+    assert {look.n for look in race_looks(design, later) if look.arm == "no-norm"} == {3}
     one = [make_cell("no-norm", 0, **lost) if c.key == "no-norm-0" else c for c in until(cells, 3)]
     assert "no-norm" in open_arms(design, one)
 
