@@ -10,6 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -232,6 +233,7 @@ def made_study(
     )
 
 
+@cache
 def sixty() -> StudyRecord:
     rng = np.random.default_rng(4)
     rates, tops = rng.normal(0.18, 0.02, 59), rng.normal(0.8, 0.012, 59)
@@ -327,8 +329,8 @@ def test_every_arm_is_as_visible_as_the_others(made: Any) -> None:
         assert f"{arm.name} {arm.says} · " in curves
         assert f" {arm.name} " in cells
         for effect in own:
-            how = (" without" if arm.without else " with") if effect.verdict == "fails" else ""
-            assert f"{effect.verdict}{how} {effect.words}" in verdicts
+            how = (" without it" if arm.without else " with it") if effect.verdict == "fails" else ""
+            assert f"{effect.verdict}{how} " in verdicts and f" {effect.words}" in verdicts
 
 
 def test_forests_are_sorted_by_effect_and_say_the_verdict_with_its_mark() -> None:
@@ -341,8 +343,8 @@ def test_forests_are_sorted_by_effect_and_say_the_verdict_with_its_mark() -> Non
         assert len(drawn) == 59 and drawn == sorted(drawn, reverse=True)
         words = re.findall(r'class="label word">([^<]+)</text>', svg)
         wanted = Counter(effect.verdict for effect in own)
-        assert Counter(word.removesuffix(" without").removesuffix(" with") for word in words) == wanted
-        assert {"fails with", "fails without", "too few seeds", "could be zero", "helps", "hurts"} == set(words)
+        assert Counter(word.removesuffix(" without it").removesuffix(" with it") for word in words) == wanted
+        assert {"fails with it", "fails without it", "too few seeds", "could be zero", "helps", "hurts"} == set(words)
         assert svg.count('class="sign ') == 59
 
 
@@ -449,3 +451,12 @@ def test_the_verb_knows_a_study_and_needs_no_torch(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code, "report", str(tmp_path)], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"provenet study" in (tmp_path / "report.html").read_bytes()
+
+
+def test_of_many_arms_the_table_holds_figures_and_the_sentences_are_folded() -> None:
+    for record, folded in ((made_study(), False), (sixty(), True)):
+        text = section(study_page(record, FOLDER), "verdicts")
+        assert ("The verdicts as sentences" in text) == folded
+        first = next(effect for effect in record.effects if effect.verdict == "too few seeds" or not folded)
+        brief = rf"{first.verdict} [+-][\d.]+ \[[-\d., ]+\], 5 pairs, about 7 more seeds "
+        assert bool(re.search(brief, text)) == folded

@@ -67,6 +67,7 @@ def study_page(record: StudyRecord, folder: Path) -> str:
         forests=_forests("effects", words.shown(record, record.effects)),
         verdicts=tables.verdict_rows(record),
         signs={verdict: (tone, sign(verdict)) for verdict, tone in words.TONES.items()},
+        sentences=tables.sentence_table(record),
         costs=tables.cost_table(record),
         measures=tables.measure_table(record),
         learning=learning_panels(record),

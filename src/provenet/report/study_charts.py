@@ -16,7 +16,7 @@ from provenet.report.svg import Node, Scale, add, new_svg, tick_text, tick_value
 from provenet.report.words import is_number, shortened
 
 ROW, HEAD, SCALE, FOOT = 42.0, 30.0, 18.0, 26.0
-PLOT_LEFT, PLOT_RIGHT = 14.0, 354.0
+PLOT_LEFT, PLOT_RIGHT = 14.0, 344.0
 MOST_BESIDE = 12
 """Rows of a chart whose values need not be repeated at its foot."""
 FAR = 3.0
@@ -118,9 +118,9 @@ def _draw_effect(svg: Node, shown: Shown, scale: Scale, top: float) -> None:
         else:
             _draw_arrow(row, effect.value > 0, middle, "solid")
     mark = _sign(effect.verdict)
-    mark.attrib |= {"x": "366", "y": f"{middle - 6.5:g}", "width": "13", "height": "13"}
+    mark.attrib |= {"x": "356", "y": f"{middle - 6.5:g}", "width": "13", "height": "13"}
     row.append(mark)
-    add(row, "text", shown.word, x=386, y=middle + 4, class_="label word")
+    add(row, "text", shown.word, x=375, y=middle + 4, class_="label word")
 
 
 def _draw_span(row: Node, ends: tuple[float | None, float | None], scale: Scale, y: float, kind: str) -> None:
@@ -191,7 +191,7 @@ def draw_panel(chart_id: str, title: str, arm: Trace, base: Trace, frame: Frame)
             line = _places([(x, middle) for x, middle, _, _ in points], x_scale, y_scale)
             add(svg, "polyline", points=line, class_=f"curve {kind}")
     if not arm:
-        add(svg, "text", "nothing recorded", x=PANEL_WIDTH / 2, y=PANEL_HEIGHT / 2, class_="label middle")
+        add(svg, "text", "nothing recorded", x=PANEL_WIDTH - RIGHT - 4, y=y_scale.start - 8, class_="label end")
     return to_text(svg)
 
 

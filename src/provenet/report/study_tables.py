@@ -12,7 +12,7 @@ from provenet.records.study import Arm, ArmCost, Effect, StudyRecord
 from provenet.report.page import Table
 from provenet.report.study_charts import sign
 from provenet.report.study_words import TONES, Bought, Shown, bought, cells_of, compared, labels, shown
-from provenet.report.words import compact, duration, is_number, number
+from provenet.report.words import compact, counted, duration, is_number, number
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,10 @@ class Told:
     words: str
 
     @classmethod
-    def of(cls, row: Shown) -> Told:
-        """Return the verdict of an effect."""
-        return cls(row.word, TONES[row.effect.verdict], sign(row.effect.verdict), row.effect.words)
+    def of(cls, row: Shown, brief: bool) -> Told:
+        """Return the verdict of an effect with its sentence, or with its figures alone."""
+        said = _brief(row.effect) if brief else row.effect.words
+        return cls(row.word, TONES[row.effect.verdict], sign(row.effect.verdict), said)
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,15 @@ COSTS: dict[str, Callable[[Any], str]] = {
 """What a cell costs, each with the way it is written."""
 NUM_DECIDING = 4
 """Costs that stand beside the verdicts."""
+MOST_SENTENCES = 12
+"""Arms whose verdicts are told in sentences; of more, figures are read faster."""
 
 
 def verdict_rows(record: StudyRecord) -> list[Row]:
     """Return a row an arm, in the order of the design."""
     called, base = labels(record), _spent(record, record.design.arms[0])
-    told = {(row.effect.arm, row.effect.goal): Told.of(row) for row in shown(record, record.effects)}
+    brief = len(compared(record)) > MOST_SENTENCES
+    told = {(row.effect.arm, row.effect.goal): Told.of(row, brief) for row in shown(record, record.effects)}
     return [
         Row(
             called[arm.name],
@@ -80,6 +84,20 @@ def verdict_rows(record: StudyRecord) -> list[Row]:
         )
         for arm in compared(record)
     ]
+
+
+def _brief(effect: Effect) -> str:
+    """Return the figures of an effect, without a sentence."""
+    more = f", about {counted(effect.more_seeds, 'more seed')}" if effect.more_seeds else ""
+    return f"{bought(effect)}, {counted(effect.n, 'pair')}{more}"
+
+
+def sentence_table(record: StudyRecord) -> Table | None:
+    """Return the verdicts as sentences, where the first table has no room for them."""
+    if len(compared(record)) <= MOST_SENTENCES:
+        return None
+    rows = [(row.name, row.effect.goal, row.effect.words) for row in shown(record, record.effects)]
+    return Table(("Technique", "Goal", "Verdict"), rows, numeric=False)
 
 
 def _changes(arm: Arm, shown: str) -> str:

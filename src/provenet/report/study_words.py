@@ -98,7 +98,7 @@ def shown(record: StudyRecord, effects: Iterable[Effect]) -> list[Shown]:
 def _word(effect: Effect, without: bool) -> str:
     if effect.verdict != "fails":
         return effect.verdict
-    return "fails without" if without else "fails with"
+    return "fails without it" if without else "fails with it"
 
 
 def compared(record: StudyRecord) -> tuple[Arm, ...]:
