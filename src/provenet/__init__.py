@@ -17,6 +17,7 @@ _HOMES = {
     "predict": "provenet.api",
     "inspect": "provenet.api",
     "ablate": "provenet.api",
+    "diagnose": "provenet.doctor.doctor",
     "Run": "provenet.api",
     "Study": "provenet.api",
     "Recipe": "provenet.recipe.schema",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 FLOORS = (
-    *({"cli"}, {"api"}, {"claims"}, {"report"}, {"run"}, {"recipe"}, {"engine"}, {"nets"}),
+    *({"cli"}, {"api"}, {"claims"}, {"study", "doctor", "report"}, {"run"}, {"recipe"}, {"engine"}, {"nets"}),
     *({"data", "techniques", "metrics"}, {"records", "stats"}, {"core"}),
 )
 HEIGHT = {part: -number for number, floor in enumerate(FLOORS) for part in floor}

@@ -6,6 +6,8 @@ import ast
 from pathlib import Path
 
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 400, 50, 6
+PROMISED = {"cli/ablate.py ablate", "doctor/doctor.py diagnose"}
+"""Faces of the package whose parameters (keywords, options of a command) users were promised."""
 ROOT = Path(__file__).parents[2]
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -41,7 +43,7 @@ def test_signatures_are_short(modules):
         f"{name}:{function.lineno} {function.name}"
         for name, tree in modules.items()
         for function in functions(tree)
-        if len(parameters(function)) > MOST_PARAMETERS
+        if len(parameters(function)) > MOST_PARAMETERS and f"{name} {function.name}" not in PROMISED
     ]
     assert wide == []
 

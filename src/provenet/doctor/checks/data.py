@@ -1,0 +1,7 @@
+"""Inputs, labels and batches."""
+
+from __future__ import annotations
+
+from provenet.doctor.check import Check
+
+CHECKS: tuple[Check, ...] = ()

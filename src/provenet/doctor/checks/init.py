@@ -1,0 +1,7 @@
+"""Initial weights and how signals travel."""
+
+from __future__ import annotations
+
+from provenet.doctor.check import Check
+
+CHECKS: tuple[Check, ...] = ()

@@ -1,0 +1,7 @@
+"""Segmentation masks."""
+
+from __future__ import annotations
+
+from provenet.doctor.check import Check
+
+CHECKS: tuple[Check, ...] = ()

@@ -1,0 +1,141 @@
+"""One examination: every instrument is read once, when a check first asks for it, within the budget."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property
+
+import torch
+
+from provenet.doctor.attempt import Attempt
+from provenet.doctor.battery import Battery, try_loss
+from provenet.doctor.case import Case, Pair, forward
+from provenet.doctor.clock import Clock
+from provenet.doctor.dependence import Dependence, depend
+from provenet.doctor.double import Double
+from provenet.doctor.passes import Passes, make_passes
+from provenet.doctor.probe import Probe
+from provenet.doctor.reading import Reading, read
+from provenet.doctor.tree import fresh, num_samples, take
+from provenet.doctor.walk import Walk, walk
+
+PASS_SHARE = 0.08
+"""Share of the budget that one pass may take; larger batches are cut."""
+BACKWARD = 3.0
+"""A pass forward and backward costs about three times one forward."""
+
+
+class Unavailable(Exception):
+    """An instrument cannot be read: a pass failed, or the time is over. The check that asked is left out."""
+
+
+class Examination:
+    """What checks read. Instruments raise `Unavailable` where they cannot be had; a check need not care.
+
+    Args:
+        case: what the caller gave.
+        double: the net to work on.
+        clock: the budget.
+    """
+
+    def __init__(self, case: Case, double: Double, clock: Clock) -> None:
+        self.case = case
+        self.double = double
+        self.clock = clock
+
+    @cached_property
+    def batches(self) -> tuple[Pair, ...]:
+        """The batches that instruments run: the caller's, cut where one pass would take too much of the budget."""
+        most = self._most_samples()
+        return tuple(take(batch, slice(most)) if most < num_samples(batch[0]) else batch for batch in self.case.batches)
+
+    @cached_property
+    def walk(self) -> Walk:
+        """Structure, execution order, and what the loss hangs on; see its `failure`."""
+        return walk(self.double, self.batches[0])
+
+    @cached_property
+    def reading(self) -> Reading:
+        """How outputs, targets and loss go together."""
+        return read(self.walk, self.batches[0][1], self.case.loss_fn)
+
+    @cached_property
+    def battery(self) -> Battery:
+        """The loss on made-up outputs.
+
+        Raises:
+            Unavailable: the net gave no output.
+        """
+        if self.walk.output is None:
+            raise Unavailable(str(self.walk.failure or "the net gives no tensor"))
+        targets = fresh(self.batches[0][1], self.case.device)
+        return try_loss(self.double.loss_fn, self.reading, targets, self.walk.output)
+
+    @cached_property
+    def passes(self) -> Passes:
+        """A few batches forward and backward.
+
+        Raises:
+            Unavailable: not even one pass went through.
+        """
+        if self.walk.failure is not None:
+            raise Unavailable(str(self.walk.failure))
+        self._need(self.pass_s * BACKWARD)
+        return make_passes(self.double, self.batches, lambda seconds: self.clock.allows(4 * seconds))
+
+    @cached_property
+    def dependence(self) -> Dependence:
+        """What outputs depend on in evaluation mode.
+
+        Raises:
+            Unavailable: forward fails.
+        """
+        if self.walk.failure is not None and self.walk.failure.stage == "forward":
+            raise Unavailable(str(self.walk.failure))
+        self._need(self.pass_s)
+        found = depend(self.double, self.batches[0][0])
+        if found.failure is not None:
+            raise Unavailable(f"in evaluation mode {found.failure}")
+        return found
+
+    @cached_property
+    def probe(self) -> Probe:
+        """Short trainings with a fix and without.
+
+        Raises:
+            Unavailable: a pass fails.
+        """
+        passes = self.passes
+        if passes.failure is not None:
+            raise Unavailable(str(passes.failure))
+        num = max(num_samples(self.batches[0][0]), 1)
+        step_s = passes.seconds * min(1.0, 16 / num) * 1.2
+        return Probe(self.double, self.batches, self.clock, self.battery.floor, step_s)
+
+    @cached_property
+    def pass_s(self) -> float:
+        """Seconds of a forward pass of a batch as it is run, about."""
+        return self._sample_s * num_samples(self.batches[0][0])
+
+    @cached_property
+    def _sample_s(self) -> float:
+        """Seconds of a forward pass a sample, of two samples in evaluation mode; 0 where it cannot be measured."""
+        double, few = self.double, take(self.case.batches[0][0], slice(2))
+        double.model.eval()
+        started = time.monotonic()
+        with Attempt("forward") as attempt, torch.no_grad():
+            forward(double.model, fresh(few, self.case.device))
+        seconds = time.monotonic() - started
+        double.reset()
+        return 0.0 if attempt.failure is not None else seconds / max(num_samples(few), 1)
+
+    def _most_samples(self) -> int:
+        """Return how many samples of a batch are run."""
+        num = max(num_samples(self.case.batches[0][0]), 1)
+        if self._sample_s <= 0:
+            return num
+        return max(2, min(num, int(PASS_SHARE * self.clock.budget_s / (BACKWARD * self._sample_s))))
+
+    def _need(self, seconds: float) -> None:
+        if not self.clock.allows(seconds):
+            raise Unavailable("no time left")

@@ -1,0 +1,310 @@
+"""Instrument P: short trainings of the double with a fix and without, paired by batches, order and random streams."""
+
+# N batch, R repeats, B batches
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from provenet.core.rng import torch_generator
+from provenet.doctor.attempt import Attempt, Failure
+from provenet.doctor.case import Loss, Pair, forward, loss_of
+from provenet.doctor.clock import Clock
+from provenet.doctor.double import Double
+from provenet.doctor.tree import fresh, map_tensors, num_samples, take
+from provenet.stats.paired import paired_test
+
+STEPS, FEWEST_STEPS = 30, 8
+REPEATS = 3
+SAMPLES = 16
+"""Samples of a batch in a probe: its steps have to be cheap; one can raise it where the batch itself matters."""
+GAIN = 0.2
+"""Share of the loss gap that a fix must close to confirm a cause; smaller gains are within what orders differ by."""
+LEVEL = 0.05
+BLOWN = 3.0
+"""An arm whose loss is this many times what it began with has diverged, and is stopped."""
+DEFAULT_LR = 1e-3
+"""Of Adam, which trains where the caller gave no optimizer: the rate its authors recommend."""
+
+
+@dataclass(eq=False)
+class Trial:
+    """One arm before it trains: a fix changes what it likes.
+
+    Args:
+        model: the double, as the caller gave it.
+        loss_fn: the loss.
+        optimizer: a copy of the caller's that holds the double's parameters; Adam where none was given.
+        batches: what it trains on, samples shuffled anew for every repeat.
+        after_step: called after every update, with its number from 1; a schedule, say.
+    """
+
+    model: nn.Module
+    loss_fn: Loss
+    optimizer: torch.optim.Optimizer
+    batches: list[Pair]
+    after_step: Callable[[int], None] | None = None
+
+    def scale_lr(self, factor: float) -> None:
+        """Multiply the rate of every parameter group."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+
+    def map_inputs(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change the inputs of every batch."""
+        self.batches = [(map_tensors(change, inputs), targets) for inputs, targets in self.batches]
+
+    def map_targets(self, change: Callable[[Tensor], Tensor]) -> None:
+        """Change the targets of every batch."""
+        self.batches = [(inputs, map_tensors(change, targets)) for inputs, targets in self.batches]
+
+
+Fix = Callable[[Trial], None]
+"""Changes a trial in place; net and optimizer are the double's and are put back after the arm."""
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One short training.
+
+    Args:
+        losses: training loss of every step.
+        start: loss of every batch before, in the mode of training, (B,).
+        end: the same after, (B,); NaN where it diverged.
+        diverged: whether the loss left the finite numbers or grew `BLOWN`-fold.
+        failure: what a step raised.
+        seconds: that it took.
+    """
+
+    losses: tuple[float, ...]
+    start: tuple[float, ...]
+    end: tuple[float, ...]
+    diverged: bool
+    failure: Failure | None
+    seconds: float
+
+    def closed(self, floor: float) -> tuple[float, ...]:
+        """Return the share of the gap between start and floor that was closed, one a batch, in [-1, 1]."""
+        if self.diverged or self.failure is not None:
+            return (-1.0,) * len(self.start)
+        gaps = [start - floor if start - floor > 1e-6 else max(abs(start), 1e-6) for start in self.start]
+        shares = [(a - b) / gap for a, b, gap in zip(self.start, self.end, gaps, strict=True)]
+        return tuple(max(-1.0, min(1.0, share)) if math.isfinite(share) else -1.0 for share in shares)
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """An arm with a fix against the arm without, over repeats.
+
+    Args:
+        gain: mean difference of the shares of the loss gap that the arms closed; 1 is the whole gap.
+        p: of the two-sided paired t test over repeats and batches; None where it cannot be told.
+        plain: mean share that the arm without the fix closed.
+        fixed: mean share with it.
+        diverged: repeats in which the arms diverged: without the fix, with it.
+        repeats: R.
+        steps: updates of an arm.
+    """
+
+    gain: float
+    p: float | None
+    plain: float
+    fixed: float
+    diverged: tuple[int, int]
+    repeats: int
+    steps: int
+
+    @property
+    def confirms(self) -> bool:
+        """Whether the fix clearly helps."""
+        return self.gain >= GAIN and self.p is not None and self.p < LEVEL and self.diverged[1] <= self.diverged[0]
+
+    def evidence(self) -> dict[str, float | int]:
+        """Return the figures for a finding."""
+        return {
+            "probe_steps": self.steps,
+            "probe_repeats": self.repeats,
+            "probe_share_closed": round(self.plain, 3),
+            "probe_share_closed_with_fix": round(self.fixed, 3),
+        }
+
+
+@dataclass(eq=False)
+class Probe:
+    """Trains the double briefly. Arms without a fix are trained once and shared by all comparisons.
+
+    Args:
+        double: the net.
+        batches: the caller's, at most four are used.
+        clock: stops arms that the budget has no room for.
+        floor: loss of a perfect answer; see `Battery.floor`.
+        step_s: seconds of a step, measured before; 0 when unknown.
+    """
+
+    double: Double
+    batches: Sequence[Pair]
+    clock: Clock
+    floor: float = 0.0
+    step_s: float = 0.0
+    _plain: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
+
+    def compare(
+        self, fix: Fix, base: Fix | None = None, steps: int = STEPS, repeats: int = REPEATS, samples: int = SAMPLES
+    ) -> Comparison | None:
+        """Train with a fix and without, and compare what they closed of the loss gap.
+
+        Args:
+            fix: changes the trial of one arm.
+            base: changes both arms before.
+            steps: updates of an arm; fewer where time is short, at least `FEWEST_STEPS`.
+            repeats: orders and random streams, shared by both arms.
+            samples: of each batch at most.
+
+        Returns:
+            None where the time is too short to tell, or where a step of the caller's own arm raises.
+        """
+        steps = self._affordable(steps, 2 * repeats)
+        if steps < FEWEST_STEPS:
+            return None
+        pairs: list[tuple[Arm, Arm]] = []
+        for repeat in range(repeats):
+            plain = self._shared(base, repeat, steps, samples)
+            if plain.failure is not None or not self.clock.allows(plain.seconds):
+                break
+            pairs.append((plain, self.arm(_both(base, fix), repeat, steps, samples)))
+        return self._compared(pairs, steps) if len(pairs) > 1 else None
+
+    def arm(self, fix: Fix | None = None, repeat: int = 0, steps: int = STEPS, samples: int = SAMPLES) -> Arm:
+        """Train once; the double is reset afterwards.
+
+        Args:
+            fix: changes the trial before.
+            repeat: number of the order and random stream.
+            steps: updates.
+            samples: of each batch at most.
+        """
+        started, done = time.monotonic(), _Losses()
+        with Attempt("step") as attempt:
+            torch.manual_seed(repeat)
+            trial = self._trial(repeat, samples)
+            if fix is not None:
+                fix(trial)
+            done.start = _taken(trial)
+            self._train(trial, steps, done)
+            done.end = _taken(trial)
+        self.double.reset()
+        diverged = done.diverged or any(not math.isfinite(value) for value in done.end)
+        return Arm(tuple(done.losses), done.start, done.end, diverged, attempt.failure, time.monotonic() - started)
+
+    def _trial(self, repeat: int, samples: int) -> Trial:
+        double = self.double
+        optimizer = double.new_optimizer()
+        if optimizer is None:
+            trainable = [tensor for tensor in double.model.parameters() if tensor.requires_grad]
+            optimizer = torch.optim.Adam(trainable, lr=DEFAULT_LR)
+        optimizer.zero_grad(set_to_none=True)
+        batches = [take(batch, slice(samples)) for batch in self.batches[:4]]
+        device = double.case.device
+        mixed = _shuffled([fresh(batch, device) for batch in batches], repeat)
+        return Trial(double.model, double.loss_fn, optimizer, mixed)
+
+    def _train(self, trial: Trial, steps: int, done: _Losses) -> None:
+        for step in range(steps):
+            inputs, targets = (map_tensors(Tensor.clone, part) for part in trial.batches[step % len(trial.batches)])
+            loss = loss_of(trial.loss_fn, forward(trial.model, inputs), targets)
+            trial.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            trial.optimizer.step()
+            done.losses.append(float(loss.detach()))
+            if trial.after_step is not None:
+                trial.after_step(step + 1)
+            if done.blown():
+                done.diverged = True
+                return
+
+    def _shared(self, base: Fix | None, repeat: int, steps: int, samples: int) -> Arm:
+        key = (base, repeat, steps, samples)
+        if key not in self._plain:
+            self._plain[key] = self.arm(base, repeat, steps, samples)
+        return self._plain[key]
+
+    def _affordable(self, steps: int, arms: int) -> int:
+        """Return how many steps each of several arms may have."""
+        return steps if self.step_s <= 0 else min(steps, int(self.clock.left / (arms * self.step_s)))
+
+    def _compared(self, pairs: list[tuple[Arm, Arm]], steps: int) -> Comparison:
+        plain = [share for one, _ in pairs for share in one.closed(self.floor)]
+        fixed = [share for _, other in pairs for share in other.closed(self.floor)]
+        tested = paired_test([a - b for a, b in zip(fixed, plain, strict=True)])
+        diverged = (sum(one.diverged for one, _ in pairs), sum(other.diverged for _, other in pairs))
+        gain = fmean(fixed) - fmean(plain)
+        return Comparison(gain, tested.p, fmean(plain), fmean(fixed), diverged, len(pairs), steps)
+
+
+@dataclass(eq=False)
+class _Losses:
+    """What an arm writes down as it goes, so that it is known also when a step raises."""
+
+    losses: list[float] = field(default_factory=list)
+    start: tuple[float, ...] = ()
+    end: tuple[float, ...] = ()
+    diverged: bool = False
+
+    def blown(self) -> bool:
+        """Return whether the last loss is not finite, or has left everything behind."""
+        last, first = self.losses[-1], abs(fmean(self.start))
+        return not math.isfinite(last) or abs(last) > BLOWN * max(first, 1.0)
+
+
+def _taken(trial: Trial) -> tuple[float, ...]:
+    """Return the loss of every batch in the trial's mode, without an update."""
+    found = []
+    with torch.no_grad():
+        for inputs, targets in trial.batches:
+            outputs = forward(trial.model, map_tensors(Tensor.clone, inputs))
+            found.append(float(loss_of(trial.loss_fn, outputs, targets)))
+    return tuple(found)
+
+
+def _shuffled(batches: list[Pair], repeat: int) -> list[Pair]:
+    """Return batches of the same sizes with the samples of all of them in another order; repeat 0 keeps the order."""
+    sizes = [num_samples(inputs) for inputs, _ in batches]
+    if repeat == 0 or len({_form(batch) for batch in batches}) > 1:
+        return batches[repeat % len(batches) :] + batches[: repeat % len(batches)]
+    shuffle = torch.randperm(sum(sizes), generator=torch_generator(0, "probe", repeat))
+    joined = _joined(batches)
+    return [take(joined, rows) for rows in shuffle.split(sizes)]
+
+
+def _form(tree: Any) -> str:
+    """Return the nest of a batch with its shapes, samples aside; batches of one form can be joined."""
+    return str(map_tensors(lambda tensor: str(tuple(tensor.shape[1:])), tree))  # type: ignore[arg-type, return-value]
+
+
+def _joined(trees: Sequence[Any]) -> Any:
+    """Return several nests of one form as one, tensors joined along the first axis."""
+    first = trees[0]
+    if isinstance(first, Tensor):
+        return torch.cat(list(trees)) if first.dim() else first
+    if isinstance(first, dict):
+        return {key: _joined([tree[key] for tree in trees]) for key in first}
+    if isinstance(first, tuple | list):
+        return tuple(_joined([tree[place] for tree in trees]) for place in range(len(first)))
+    return first
+
+
+def _both(base: Fix | None, fix: Fix) -> Fix:
+    def change(trial: Trial) -> None:
+        if base is not None:
+            base(trial)
+        fix(trial)
+
+    return change

@@ -1,0 +1,113 @@
+"""What the doctor says: findings with their figures, ranked, and what they hide."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from provenet.core.spec import Spec
+
+Severity = Literal["error", "warning", "info"]
+LOUD: tuple[Severity, ...] = ("error", "warning")
+_WIDTH = 110
+
+
+def _plain(value: object) -> object:
+    """Return a figure as records can hold it: JSON knows no NaN and no infinity."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+Evidence = Annotated[bool | int | float | str | None, BeforeValidator(_plain)]
+"""One figure, or one word, that a finding rests on."""
+
+
+class Finding(Spec):
+    """One thing that the doctor found."""
+
+    id: str
+    """The word of the doctor's vocabulary."""
+    severity: Severity
+    """Error: training cannot work as written. Warning: it is clearly harmed. Info: worth knowing."""
+    layer: str = ""
+    """Path of the module, or "loss", "optimizer", "inputs", "targets"; empty for the net as a whole."""
+    evidence: dict[str, Evidence] = {}
+    """The figures, thresholds among them, by name."""
+    message: str
+    """What is wrong, in a sentence or two, with the figure that shows it."""
+    fix: str
+    """What to do: a line of code where there is one."""
+    overrides: tuple[str, ...] = ()
+    """The same as words of a recipe, where the net is provenet's own."""
+    gain: float | None = None
+    """Share of the loss gap that the fix closed in the probe; none where nothing was probed."""
+
+    @property
+    def loud(self) -> bool:
+        """Whether it is an error or a warning."""
+        return self.severity in LOUD
+
+
+class Hidden(Spec):
+    """A finding that another one explains."""
+
+    finding: Finding
+    by: str
+    """The id that explains it."""
+
+
+class Diagnosis(Spec):
+    """The doctor's answer."""
+
+    findings: tuple[Finding, ...] = ()
+    """What to look at, most costly first; as a rule at most three of them are loud."""
+    further: tuple[Finding, ...] = ()
+    """Loud findings beyond those: look again when the first are mended."""
+    hidden: tuple[Hidden, ...] = ()
+    """What the findings explain."""
+    facts: dict[str, Evidence] = {}
+    """What was seen of net, batches, loss and optimizer."""
+    left_out: dict[str, str] = {}
+    """What could not be looked at, and why."""
+    seconds: float = 0.0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether there is no error and no warning."""
+        return not any(finding.loud for finding in self.findings)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        loud = sum(finding.loud for finding in self.findings)
+        said = "nothing that harms training" if self.healthy else f"{loud} to mend"
+        yield f"doctor: {said} ({self.seconds:.1f} s)"
+        for finding in self.findings:
+            yield from _table_rows(finding)
+            if explained := [other.finding.id for other in self.hidden if other.by == finding.id]:
+                yield f"           explains  {', '.join(explained)}"
+        if self.further:
+            yield f"  further  {', '.join(finding.id for finding in self.further)}: look again when these are mended"
+        for name, reason in self.left_out.items():
+            yield f"  not looked at  {name}: {reason}"
+
+
+def _table_rows(finding: Finding) -> Iterator[str]:
+    place = f"  in {finding.layer}" if finding.layer else ""
+    yield f"  {finding.severity:<7}  {finding.id}{place}"
+    figures = ", ".join(f"{name} {_shown(value)}" for name, value in finding.evidence.items())
+    gain = "" if finding.gain is None else f"the fix closed {finding.gain:.0%} of the loss gap in a short probe"
+    words = "  ".join(finding.overrides)
+    rows = (("", finding.message), ("figures", figures), ("probe", gain), ("fix", finding.fix), ("recipe", words))
+    for name, text in rows:
+        if text:
+            head = f"           {name}  " if name else "           "
+            yield textwrap.fill(text, _WIDTH, initial_indent=head, subsequent_indent=" " * 13)
+
+
+def _shown(value: bool | int | float | str | None) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
