@@ -23,6 +23,7 @@ from provenet.core.errors import RecipeError, StorageError
 from provenet.core.files import write_json
 from provenet.records.study import Arm, ArmCost, Cell, CellCost, Design, Effect, Look, Machine, StudyRecord
 from provenet.report.study import read_study, study_page, write_study_report
+from provenet.report.study_text import study_markdown
 from provenet.report.study_words import headline, listed
 
 HOSTILE = (
@@ -460,3 +461,42 @@ def test_of_many_arms_the_table_holds_figures_and_the_sentences_are_folded() -> 
         first = next(effect for effect in record.effects if effect.verdict == "too few seeds" or not folded)
         brief = rf"{first.verdict} [+-][\d.]+ \[[-\d., ]+\], 5 pairs, about 7 more seeds "
         assert bool(re.search(brief, text)) == folded
+
+
+RECORDS = {"made": made_study, "sixty": sixty, "unfinished": unfinished, "raced": raced, "tuned": tuned}
+
+
+def rows_of_text(text: str) -> list[list[str]]:
+    """Return the cells of every line of a table, the lines that rule it left out."""
+    lines = [line for line in text.splitlines() if line.startswith("|") and not set(line) <= set("|- ")]
+    return [re.split(r"(?<!\\)\|", line)[1:-1] for line in lines]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_every_verdict_stands_in_the_table_of_its_goal(kind: str) -> None:
+    record: StudyRecord = RECORDS[kind]()
+    text = study_markdown(record)
+    for goal in ("convergence", "generalisation"):
+        part = text.split(f"## {goal.capitalize()}: ")[1].split("\n## ")[0]
+        told = {(row[1].strip(), row[2].strip()) for row in rows_of_text(part)[1:]}
+        wanted = {(one.arm, one.verdict) for one in record.effects if one.primary and one.goal == goal}
+        assert {(arm, verdict.strip("*").removesuffix(" it").split(" with")[0]) for arm, verdict in told} == wanted
+    for arm in record.design.arms:
+        assert any(row[0].strip() == arm.name for row in rows_of_text(text))
+    assert "Noted(" not in text and "None" not in text.split("## The baseline's recipe")[0]
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_tables_are_whole(kind: str) -> None:
+    blocks = [block for block in study_markdown(RECORDS[kind]()).split("\n\n") if block.startswith("|")]
+    assert len(blocks) > 4
+    for block in blocks:
+        assert len({len(row) for row in rows_of_text(block)}) == 1
+
+
+@pytest.mark.parametrize("word", [word for word in HOSTILE if word.isprintable()])
+def test_texts_of_a_record_stay_texts(word: str) -> None:
+    text = study_markdown(made_study(word=word)).split("```")[0]
+    body = text.removeprefix(text.splitlines()[0])
+    assert not re.search(r"(?<!\\)<[\w/!?]", body)
+    assert not re.search(r"(?<!\\)\]\(", body)

@@ -14,11 +14,12 @@ from provenet.report import study_words as words
 from provenet.report.page import Chart, render, write_page
 from provenet.report.study_charts import draw_forest, sign
 from provenet.report.study_curves import learning_panels, reaching_panels
+from provenet.report.study_text import study_markdown
 from provenet.report.words import capital
 
 
 def write_study_report(folder: Path) -> Path:
-    """Write `report.html`: one page that opens offline, the same bytes for the same record.
+    """Write `report.html`, one page that opens offline, and beside it the same facts as text, `study.md`.
 
     Args:
         folder: the folder with `effects.json`.
@@ -30,7 +31,9 @@ def write_study_report(folder: Path) -> Path:
         RecipeError: the folder holds no study.
         StorageError: the record is damaged, or the page cannot be written.
     """
-    return write_page(folder / "report.html", study_page(read_study(folder), folder))
+    record = read_study(folder)
+    write_page(folder / "study.md", study_markdown(record))
+    return write_page(folder / "report.html", study_page(record, folder))
 
 
 def read_study(folder: Path) -> StudyRecord:

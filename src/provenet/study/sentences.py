@@ -80,7 +80,8 @@ def sentence(
         return f"{effect.arm} fails: {diverged[0]} of {counted(diverged[1], 'training')} diverged; {size}{missed}"
     if effect.n < 2:
         known = size if effect.n else "no pair of finished trainings" + _left(left_out)
-        return f"{name}: too few seeds: {known}; one pair has no interval{missed}"
+        why = "; one pair has no interval" if effect.n else ""
+        return f"{name}: too few seeds: {known}{why}{missed}"
     if effect.verdict in ("helps", "hurts"):
         return f"{name} {effect.verdict}: {size}{_raced(look)}{missed}"
     if effect.verdict == "too few seeds":
