@@ -20,6 +20,7 @@ import torch
 from provenet.core.errors import Fault, StallError, StorageError
 from provenet.core.files import write_json
 from provenet.engine.loop import Interrupted
+from provenet.engine.precision import keep_freed_memory
 from provenet.run.folder import RunFolder
 from provenet.study import worker
 from provenet.study.cells import StudyFolder, read_cell
@@ -75,6 +76,30 @@ def test_a_cell_computes_with_its_threads(tmp_path, make_tasks, monkeypatch):
 
     monkeypatch.setattr(worker, "train", train)
     assert "3 threads" in carry_out(replace(make_tasks(tmp_path, 1)[0], threads=3)).reason
+
+
+def resident_mib() -> float:
+    words = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(words.split()[1]) / 1024
+
+
+def test_a_cell_does_not_inherit_the_memory_of_the_one_before(tmp_path, make_tasks, monkeypatch):
+    found = []
+
+    def train(request, listeners):
+        found.append(resident_mib())
+        raise StallError(Fault("enough"))
+
+    monkeypatch.setattr(worker, "train", train)
+    [task] = make_tasks(tmp_path, 1)
+    keep_freed_memory()
+    carry_out(task)
+    blocks = [torch.ones(250_000) for _ in range(300)]  # 286 MiB
+    last = torch.ones(1000)
+    del blocks
+    assert resident_mib() > found[0] + 200, "freed memory was not kept, and this test tests nothing"
+    carry_out(task)
+    assert found[1] < found[0] + 100 and len(last)
 
 
 def test_an_interrupted_cell_goes_on_where_it_was(tmp_path, make_tasks, told, unbroken):

@@ -7,6 +7,8 @@ stop (SIGTERM), or left alone (its standard input is closed: the driver is gone)
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import json
 import os
 import select
@@ -58,10 +60,20 @@ def carry_out(task: Task, observers: tuple[Observer, ...] = (), stopping: Stoppi
     """
     study = StudyFolder(task.study)
     torch.set_num_threads(task.threads)
+    _forget()
     error = _attempted(study, task, Listeners(Silent(), observers, stopping))
     if error is None or study.done(task.key):  # somebody else may have made it
         return Outcome(task.key, "done")
     return replace(Outcome.of(task.key, error), attempt=task.attempt)
+
+
+def _forget() -> None:
+    """Give freed memory back: training has glibc keep it, and it would count as the next cell's."""
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
 
 
 def _attempted(study: StudyFolder, task: Task, listeners: Listeners) -> ProvenetError | None:
