@@ -13,6 +13,7 @@ from provenet.doctor.case import Case, Pair, forward
 from provenet.doctor.clock import Clock
 from provenet.doctor.dependence import Dependence, depend
 from provenet.doctor.double import Double
+from provenet.doctor.gaze import Gaze, look_around
 from provenet.doctor.passes import Passes, make_passes
 from provenet.doctor.probe import Probe
 from provenet.doctor.reading import Reading, read
@@ -94,6 +95,21 @@ class Examination:
             raise Unavailable(str(self.walk.failure))
         self._need(self.pass_s)
         found = depend(self.double, self.batches[0][0])
+        if found.failure is not None:
+            raise Unavailable(f"in evaluation mode {found.failure}")
+        return found
+
+    @cached_property
+    def gaze(self) -> Gaze:
+        """Where in the picture the branches of merges, and the output, look.
+
+        Raises:
+            Unavailable: forward fails.
+        """
+        if self.walk.failure is not None and self.walk.failure.stage == "forward":
+            raise Unavailable(str(self.walk.failure))
+        self._need(self.pass_s)
+        found = look_around(self.double, self.batches[0][0], lambda: self.clock.allows(self.pass_s))
         if found.failure is not None:
             raise Unavailable(f"in evaluation mode {found.failure}")
         return found

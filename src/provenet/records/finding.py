@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from provenet.core.spec import Spec
 
@@ -34,7 +34,7 @@ class Finding(Spec):
     """Error: training cannot work as written. Warning: it is clearly harmed. Info: worth knowing."""
     layer: str = ""
     """Path of the module, or "loss", "optimizer", "inputs", "targets"; empty for the net as a whole."""
-    evidence: dict[str, Evidence] = {}
+    evidence: dict[str, Evidence] = Field(default_factory=dict)
     """The figures, thresholds among them, by name."""
     message: str
     """What is wrong, in a sentence or two, with the figure that shows it."""
@@ -68,9 +68,9 @@ class Diagnosis(Spec):
     """Loud findings beyond those: look again when the first are mended."""
     hidden: tuple[Hidden, ...] = ()
     """What the findings explain."""
-    facts: dict[str, Evidence] = {}
+    facts: dict[str, Evidence] = Field(default_factory=dict)
     """What was seen of net, batches, loss and optimizer."""
-    left_out: dict[str, str] = {}
+    left_out: dict[str, str] = Field(default_factory=dict)
     """What could not be looked at, and why."""
     seconds: float = 0.0
 
