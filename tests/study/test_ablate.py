@@ -16,7 +16,7 @@ from provenet.study.plan import Pace, Wishes, cost_min, mode_of, share_for
 from provenet.study.worker import carry_out
 
 WORDS = (
-    *("steps=6", "batch_size=32", "data.limit=96", "net=resnet", "net.depth=8", "view.size=[8,8]"),
+    *("batch_size=32", "data.limit=96", "net=resnet", "net.depth=8", "view.size=[8,8]"),
     *("augment=shift", "precision=fp32", "optimizer.lr=0.05", "val_every=1"),
 )
 
@@ -38,7 +38,8 @@ class Engine:
 
 def wishes(out: Path, *words: str, **others) -> Wishes:
     settings = {"parts": ("norm", "augment"), "seeds": 2, "threads": 1} | others
-    return Wishes("digits", parse_words([*WORDS, *words]), out, **settings)
+    length = () if any(word.startswith("steps=") for word in words) else ("steps=6",)
+    return Wishes("digits", parse_words([*WORDS, *length, *words]), out, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +93,13 @@ def test_more_seeds_and_other_arms_reuse_what_stands(made):
     record = ablate(wishes(folder, seeds=3, parts=("norm",)), engine, Silent())
     assert engine.made == [("baseline", 2), ("no-norm", 2)]
     assert len(record.cells) == 6
-    assert same_study(folder, "digits", parse_words(WORDS), None)
+    assert same_study(folder, "digits", wishes(folder).overrides, None)
 
 
 def test_another_recipe_is_refused(made):
     with pytest.raises(RecipeError, match=r"overrides differs[\s\S]*give another --out"):
         ablate(wishes(made[0], "clip=1"), Engine(), Silent())
-    assert not same_study(made[0], "digits", parse_words([*WORDS, "clip=1"]), None)
+    assert not same_study(made[0], "digits", wishes(made[0], "clip=1").overrides, None)
 
 
 def test_a_cell_that_the_machine_lost_is_named_and_made_by_the_next_command(tmp_path):
@@ -139,3 +140,16 @@ def test_costs():
         share_for(100.0, paces, cells=4)
     with pytest.raises(RecipeError, match="did you mean 'grid'"):
         mode_of("gird")
+
+
+def test_an_arm_of_other_seeds_alone_buys_nothing_and_one_without_learning_does(tmp_path):
+    own = ("aa: seed=1000", "still: optimizer.lr=1e-6")
+    asked = wishes(tmp_path / "s", "steps=30", "average=none", parts=None, own=own, seeds=5)
+    record = ablate(asked, Engine(), Silent())
+    verdicts = {(row.arm, row.goal): row.verdict for row in record.effects if row.primary}
+    called = {"helps", "hurts"}
+    assert {verdicts["aa", goal] for goal in ("convergence", "generalisation")}.isdisjoint(called)
+    assert verdicts["still", "generalisation"] == "hurts"
+    seen = {(cell.arm, cell.seed): cell.seen for cell in record.cells}
+    assert all(seen["aa", seed]["order"] != seen["baseline", seed]["order"] for seed in range(5))
+    assert all(seen["still", seed] == seen["baseline", seed] for seed in range(5))
