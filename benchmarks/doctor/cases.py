@@ -14,6 +14,7 @@ from pkgutil import iter_modules
 from typing import Any, Literal
 
 import torch
+from benchmarks.doctor.vocabulary import SYMPTOMS
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,14 +22,6 @@ Batch = tuple[Tensor, Tensor]
 LossFn = Callable[[Any, Tensor], Tensor]
 Score = Callable[[nn.Module, Batch], float]
 Harm = Literal["training", "raises", "static"]
-
-SYMPTOMS = frozenset(
-    {
-        *("vanishing-gradients", "exploding-gradients", "bad-initial-loss", "constant-output"),
-        *("loss-not-finite", "cannot-overfit-batch", "forward-fails"),
-    }
-)
-"""Ids of the vocabulary that name an effect."""
 
 
 @contextmanager
@@ -87,7 +80,7 @@ class Case:
         source: an issue, repository or thread that shows the pattern, or "common pattern: ...".
         make: from a seed to the faulty code's own arguments of `diagnose`.
         causes: ids of the vocabulary; one of each set must be named, as several repairs may be right.
-        allowed: ids that are true of this net too, and no false alarms.
+        allowed: ids that are true of this net too, and no false alarms; its symptoms among them.
         repaired: the same without the fault; nothing loud may be said of it.
         harm: "training": the repaired net scores better; "raises": the faulty one raises an exception; "static":
             harmless, a matter of taste, or not to be shown by a short training, so that an info names it as well.

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from benchmarks.doctor.cases import SYMPTOMS, Case, Given, Sound, collect
+from benchmarks.doctor.cases import Case, Given, Sound, collect
 from benchmarks.doctor.harm import compare, score_of
 from benchmarks.doctor.older_rules import older_rules
 from benchmarks.doctor.pictures import DATA
+from benchmarks.doctor.vocabulary import SYMPTOMS
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 MOST = 3

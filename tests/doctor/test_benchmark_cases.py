@@ -1,0 +1,309 @@
+"""The seen part of the doctor's benchmark: what it covers, that its nets are as they say, and how a tool is scored."""
+
+from __future__ import annotations
+
+import math
+import sys
+import warnings
+
+import pytest
+import torch
+from benchmarks.doctor import pictures, run
+from benchmarks.doctor.cases import Case, Given, Sound, accuracy, batched, collect, evaluating, fault, sound
+from benchmarks.doctor.harm import RAISED, Trained, score_of, train
+from benchmarks.doctor.older_rules import older_rules
+from benchmarks.doctor.vocabulary import CAUSES, LOOP_ONLY, SYMPTOMS
+from torch import nn
+from torch.nn import functional as F
+from torch.optim import SGD
+
+FAULTS, SOUNDS = collect("seen")
+EVERY = [*FAULTS, *SOUNDS]
+
+
+def loss_of(given):
+    inputs, targets = given.batches[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return given.loss_fn(given.model(inputs), targets)
+
+
+def names(cases):
+    return [case.name for case in cases]
+
+
+def test_every_cause_that_the_arguments_show_has_a_case():
+    named = frozenset().union(*(group for case in FAULTS for group in case.causes))
+    assert named == CAUSES - LOOP_ONLY
+    assert len(FAULTS) >= 60
+    assert len(SOUNDS) >= 30
+
+
+def test_cases_name_ids_of_the_vocabulary_and_where_they_come_from():
+    for case in EVERY:
+        assert case.allowed <= CAUSES | SYMPTOMS, case.name
+        assert len(case.source) > 12, case.name
+    assert sum("github.com" in case.source for case in FAULTS) > len(FAULTS) / 2
+
+
+@pytest.mark.parametrize("case", FAULTS[::8], ids=names(FAULTS[::8]))
+def test_faults_and_repairs_are_made_and_differ(case):
+    check_fault(case)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", FAULTS, ids=names(FAULTS))
+def test_all_faults_and_repairs_are_made_and_differ(case):
+    check_fault(case)
+
+
+def check_fault(case):
+    faulty, repaired = case.make(3), case.repaired(3)
+    assert_complete(repaired)
+    if case.harm == "raises":
+        with pytest.raises(RAISED):
+            loss_of(faulty)
+    else:
+        assert loss_of(faulty).ndim == 0
+
+
+@pytest.mark.parametrize("case", SOUNDS[::8], ids=names(SOUNDS[::8]))
+def test_sound_nets_are_made(case):
+    assert_complete(case.make(3))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", SOUNDS, ids=names(SOUNDS))
+def test_all_sound_nets_learn(case):
+    assert_complete(case.make(3))
+    assert score_of(case, 3) >= case.score
+
+
+def assert_complete(given):
+    """Its loss is finite, its gradients are, and `--harm` has what it needs."""
+    loss = loss_of(given)
+    loss.backward()
+    gradients = [weight.grad for weight in given.model.parameters() if weight.grad is not None]
+    assert math.isfinite(float(loss.detach()))
+    assert all(bool(one.isfinite().all()) for one in gradients)
+    assert given.optimizer is not None
+    assert given.test is not None
+    assert len(given.test[0]) == len(given.test[1])
+
+
+def test_a_seed_makes_the_same_net_and_batches():
+    first, second = (FAULTS[0].make(5) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.model.parameters(), second.model.parameters(), strict=True))
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(first.batches, second.batches, strict=True))
+
+
+def test_masks_lie_on_what_they_mask():
+    """Nuclei and shapes differ from their ground; the masks of other pictures do not tell them apart."""
+    for found in (pictures.shapes(1), pictures.cells(1)):
+        grey, masks = found.inputs.mean(1), found.targets > 0
+
+        def contrast(masks, grey=grey):
+            each = [abs(one[mask].mean() - one[~mask].mean()) for one, mask in zip(grey, masks, strict=True)]
+            return float(torch.stack(each).mean())
+
+        assert contrast(masks) > 1.5 * contrast(masks.roll(1, 0))
+
+
+def test_pictures_to_learn_and_to_try_are_different():
+    for found in (pictures.digits(2), pictures.photos(2)):
+        learn = {one.numpy().tobytes() for one in found.inputs}
+        assert sum(one.numpy().tobytes() in learn for one in found.test[0]) <= 1
+
+
+def test_batches_are_whole_and_in_order():
+    batches = batched(torch.arange(10.0), torch.arange(10), 4)
+    assert [inputs.tolist() for inputs, _ in batches] == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+def test_evaluating_leaves_every_layer_in_its_own_mode():
+    model = nn.Sequential(nn.Linear(1, 1), nn.Dropout(), nn.BatchNorm1d(1))
+    model[2].eval()
+    with pytest.raises(ValueError, match="stop"), evaluating(model):
+        assert not any(layer.training for layer in model.modules())
+        raise ValueError("stop")
+    assert [layer.training for layer in model.modules()] == [True, True, True, False]
+
+
+def given_line(lr=0.1, loss=F.mse_loss):
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(model.weight)
+    x = torch.ones(4, 1)
+    optimizer = SGD(model.parameters(), lr=lr)
+    return Given(model, [(x, 2 * x)], loss, optimizer, test=(x, 2 * x), score=lambda net, _: float(net.weight))
+
+
+def test_training_takes_the_steps_of_gradient_descent():
+    """Weight w of a line through (1, 2): the error 2 - w shrinks by 1 - 2 lr an update."""
+    assert train(given_line(), 5) == pytest.approx(2 - 2 * 0.8**5)
+
+
+def test_scores_that_are_not_finite_count_nothing():
+    assert train(given_line(lr=1e30), 20) == 0
+
+
+def test_harm_is_what_every_seed_and_the_mean_show():
+    assert Trained((0.3, 0.4), (0.9, 0.8)).harmful
+    assert not Trained((0.3, 0.9), (0.9, 0.8)).harmful  # the second seed does not show it
+    assert not Trained((0.80, 0.80), (0.81, 0.81)).harmful  # too little
+    raised = Trained((math.nan, math.nan), (0.9, 0.7))
+    assert raised.harmful
+    assert raised.cost == pytest.approx(0.8)
+
+
+def case_of(name, causes, allowed=(), harm="training"):
+    wanted = tuple(frozenset(one) for one in causes)
+    return Case(
+        name, "ours", lambda seed: "faulty", wanted, frozenset(allowed) | SYMPTOMS, lambda seed: "repaired", harm
+    )
+
+
+def tool(faulty, repaired=()):
+    return lambda given: list(faulty if given == "faulty" else repaired)
+
+
+def test_a_fault_is_named_among_three_loud_findings():
+    case = case_of("a", [["lr-too-high"], ["dead-relu", "init-too-large"]])
+    said = [("input-layout", True), ("lr-too-high", True), ("lr-too-low", False), ("dead-relu", True)]
+    row = run.row_of_fault(case, tool(said), 0)
+    assert row.found == ["input-layout", "lr-too-high", "dead-relu"]
+    assert (row.named, row.first, row.false, row.quiet) == (True, False, ["input-layout"], ["lr-too-low"])
+    crowded = [("loss-not-finite", True), *said]
+    assert not run.row_of_fault(case, tool(crowded), 0).named
+
+
+def test_an_info_names_a_static_fault_only():
+    said = [("bias-before-bn", False)]
+    assert run.row_of_fault(case_of("a", [["bias-before-bn"]], harm="static"), tool(said), 0).named
+    assert not run.row_of_fault(case_of("a", [["bias-before-bn"]]), tool(said), 0).named
+
+
+def test_symptoms_and_allowed_ids_are_not_false_of_a_faulty_net_but_of_a_repaired_one():
+    case = case_of("a", [["lr-too-high"]], allowed=["dead-relu"])
+    said = [("lr-too-high", True), ("dead-relu", True), ("exploding-gradients", True)]
+    assert run.row_of_fault(case, tool(said), 0).false == []
+    assert run.row_of_silence(case, tool(said, said[2:]), 0).false == ["exploding-gradients"]
+
+
+def test_totals_are_those_of_a_small_table():
+    def row(name, kind, found=(), named=False, first=False, false=(), seconds=1.0):
+        return run.Row(name, kind, [], list(found), [], named, first, list(false), seconds)
+
+    found = run.totals(
+        [
+            row("a", "fault", ["lr-too-high", "input-layout"], True, True, ["input-layout"], 1.0),
+            row("b", "fault", ["loss-not-finite", "dead-relu"], True, False, [], 2.0),
+            row("c", "fault", [], False, False, [], 3.0),
+            row("a", "repaired", ["dead-relu"], False, False, ["dead-relu"], 4.0),
+            row("b", "repaired", seconds=5.0),
+            row("d", "sound", seconds=6.0),
+        ]
+    )
+    assert found["recall"] == pytest.approx(2 / 3, abs=1e-4)
+    assert found["ranked_first"] == pytest.approx(1 / 3, abs=1e-4)
+    assert found["precision_of_causes"] == pytest.approx(2 / 3, abs=1e-4)  # of lr, layout, dead; a symptom is no cause
+    assert found["symptoms_among_loud"] == 1
+    assert (found["loud_of_repaired"], found["loud_of_sound"]) == (0.5, 0)
+    assert (found["seconds_median"], found["seconds_95"]) == (3.5, 6.0)
+
+
+def test_the_doctor_is_given_everything_but_the_test(monkeypatch):
+    import provenet
+
+    class Finding:
+        id, severity = "lr-too-low", "warning"
+
+    class Result:
+        findings = (Finding(),)
+
+    asked = {}
+
+    def diagnose(model, batches, loss_fn, optimizer=None, **more):
+        asked.update(more, model=model, batches=batches, loss_fn=loss_fn, optimizer=optimizer)
+        return Result()
+
+    monkeypatch.setattr(provenet, "diagnose", diagnose, raising=False)
+    given = given_line()
+    assert run.doctor(given) == [("lr-too-low", True)]
+    fields = {name: value for name, value in vars(given).items() if name not in ("test", "score")}
+    assert all(asked[name] is value for name, value in fields.items())
+    assert set(asked) == set(fields)
+
+
+def classifier(*layers, inputs=None, lr=1e-3, loss=None):
+    x = torch.linspace(-1, 1, 64).view(16, 4) if inputs is None else inputs
+    y = (x.sum(1) > 0).long()
+    model = nn.Sequential(*layers)
+    return Given(model, [(x, y)], loss or nn.CrossEntropyLoss(), SGD(model.parameters(), lr=lr))
+
+
+def plain(scale=1.0):
+    torch.manual_seed(0)
+    layers = nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)
+    with torch.no_grad():
+        layers[2].weight *= scale
+    return layers
+
+
+def all_dead():
+    layers = plain()
+    nn.init.constant_(layers[0].bias, -10.0)
+    return layers
+
+
+def test_older_rules_are_silent_on_a_plain_net():
+    assert older_rules(classifier(*plain())) == []
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: classifier(*plain(), inputs=torch.randn(16, 4) * 50), "input-unnormalized"),
+        (lambda: classifier(*plain(), lr=0.02), "lr-too-high"),
+        (lambda: classifier(*plain(), lr=1e-8), "lr-too-low"),
+        (lambda: classifier(*plain(), nn.Dropout(0.6)), "dropout-too-high"),
+        (lambda: classifier(*plain(100.0)), "init-too-large"),
+        (lambda: classifier(*plain(), nn.Softmax(1)), "softmax-before-ce"),
+        (lambda: classifier(*plain(), loss=nn.NLLLoss()), "nll-without-logsoftmax"),
+        (lambda: classifier(*all_dead()), "dead-relu"),
+        (lambda: classifier(*all_dead()), "vanishing-gradients"),
+        (lambda: classifier(*plain(), loss=lambda x, y: x.sum() * 1e6), "exploding-gradients"),
+        (lambda: classifier(*plain(), loss=lambda x, y: x.sum() / 0), "loss-not-finite"),
+        (lambda: classifier(*plain(), inputs=torch.cat([torch.ones(15, 4), -torch.ones(1, 4)])), "class-imbalance"),
+        (lambda: classifier(*plain(), inputs=torch.ones(16, 5)), "forward-fails"),
+    ],
+)
+def test_each_older_rule_fires(make, name):
+    assert name in older_rules(make())
+
+
+def test_names_come_from_functions_and_must_differ(monkeypatch):
+    @fault("ours", "lr-too-high", {"dead-relu", "init-too-large"}, allowed=["loss-sign"], updates=7)
+    def a_net_of_ours(seed, faulty):
+        return given_line(lr=9.0 if faulty else 0.1)
+
+    assert (a_net_of_ours.name, a_net_of_ours.updates) == ("a-net-of-ours", 7)
+    assert a_net_of_ours.causes == (frozenset({"lr-too-high"}), frozenset({"dead-relu", "init-too-large"}))
+    assert a_net_of_ours.make(0).optimizer.param_groups[0]["lr"] == 9.0
+    assert a_net_of_ours.repaired(0).optimizer.param_groups[0]["lr"] == 0.1
+    twin = sound("ours")(a_net_of_ours_twin)
+    module = sys.modules["benchmarks.doctor.seen.graph"]
+    monkeypatch.setattr(module, "one_more", [Sound(FAULTS[0].name, "ours", given_line), twin], raising=False)
+    with pytest.raises(ValueError, match=FAULTS[0].name):
+        collect("seen")
+
+
+def a_net_of_ours_twin(seed):
+    return given_line()
+
+
+def test_accuracy_is_the_share_of_right_classes():
+    model = nn.Linear(2, 2, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(2))
+    inputs = torch.tensor([[2.0, 1.0], [1.0, 2.0], [3.0, 0.0], [5.0, 4.0]])
+    assert accuracy(model, (inputs, torch.tensor([0, 1, 1, 0]))) == 0.75
