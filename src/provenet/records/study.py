@@ -38,6 +38,8 @@ class Design(Spec):
     name: str
     data: str
     """Path or name of the data, as a cell is given it."""
+    source: str = ""
+    """The same as the user wrote it, for texts and commands; empty where it is `data`."""
     data_fingerprint: str
     task: Literal["classification", "segmentation"]
     metric: str
@@ -62,8 +64,7 @@ class Design(Spec):
     minutes: Number = None
     """What the study was thought to take before it began."""
     words: tuple[str, ...] = ()
-    """The baseline as `key=value` words beside the data: what was said and what was chosen; commands repeat them. Without
-    any they repeat the whole recipe."""
+    """The baseline as `key=value` words beside the data, which commands repeat; without any, the whole recipe."""
 
 
 class Cell(Spec):

@@ -276,4 +276,4 @@ def resume_command(record: StudyRecord, folder: Path) -> str:
     given = record.machine.provenance.get("command")
     if isinstance(given, str) and given.startswith("provenet ablate"):
         return given
-    return f"provenet ablate {shlex.quote(record.design.data)} --out {path_word(folder)}"
+    return f"provenet ablate {shlex.quote(record.design.source or record.design.data)} --out {path_word(folder)}"

@@ -19,7 +19,19 @@ from provenet.run.provenance import provenance
 from provenet.run.request import located
 from provenet.study.analyse import analyse, open_arms, race_looks
 from provenet.study.cells import Outcome, StudyFolder, Task, cell_key, read_cell
-from provenet.study.plan import Base, Wishes, arms_of, cost_min, make_base, make_design, pace_of, share_for, with_length
+from provenet.study.plan import (
+    VALIDATIONS,
+    Base,
+    Wishes,
+    arms_of,
+    cost_min,
+    make_base,
+    make_design,
+    pace_of,
+    share_for,
+    validations_for,
+    with_length,
+)
 from provenet.study.tune import tuned
 
 PLAN = "plan.json"
@@ -224,18 +236,19 @@ def _new_plan(folder: StudyFolder, wishes: Wishes, reporter: Reporter) -> tuple[
     """Settle recipe and length, and say what the study will cost."""
     base, dataset = make_base(wishes, folder.attempts / ".store", reporter)
     per_epoch = max(1, len(dataset.splits["train"]) // base.recipe["batch_size"])
-    said = wishes.overrides.sets("val_every")
-    base = with_length(base, 1.0, per_epoch, said)
+    free = not wishes.overrides.sets("val_every")
+    base = with_length(base, 1.0, per_epoch, VALIDATIONS if free else None)
     arms = arms_of(wishes, base)
     reporter.note(f"measuring what a cell of each of {len(arms)} arms takes")
     paces = [pace_of(arm, dataset, base.data, folder.attempts / ".store") for arm in arms]
     if wishes.budget_min is not None:
         left_s = (wishes.budget_min * 60 - (time.monotonic() - wishes.started)) * wishes.workers
-        share = share_for(0.95 * left_s, paces, wishes.seeds)
+        num = validations_for(left_s, paces, wishes.seeds) if free else max(pace.validations for pace in paces)
+        share = share_for(0.95 * left_s, paces, wishes.seeds, num)
         if share < 1:
-            base = with_length(base, share, per_epoch, said)
+            base = with_length(base, share, per_epoch, num if free else None)
             arms = arms_of(wishes, base)
-            paces = [replace(p, train_s=p.train_s * share, validations=min(p.validations, 12)) for p in paces]
+            paces = [replace(pace, train_s=pace.train_s * share, validations=num) for pace in paces]
     minutes = cost_min(paces, wishes.seeds, wishes.workers)
     length = f"{base.recipe['steps']:,} updates" if base.recipe["steps"] else f"{base.recipe['epochs']:g} epochs"
     most = "at most " if wishes.race else ""

@@ -104,5 +104,5 @@ def command_of(design: Design, taken: Sequence[Arm]) -> tuple[str, tuple[Arm, ..
     changed = [key for key, value in tree.items() if baseline.recipe.get(key) != value]
     kept = design.words or recipe_words(baseline.recipe)
     kept = tuple(word for word in kept if re.split(r"[.+=]", word, maxsplit=1)[0] not in changed)
-    words = ["provenet", "train", design.data, *kept, *recipe_words(tree, baseline.recipe)]
+    words = ["provenet", "train", design.source or design.data, *kept, *recipe_words(tree, baseline.recipe)]
     return " ".join(shlex.quote(word) for word in words), found

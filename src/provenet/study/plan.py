@@ -25,8 +25,10 @@ from provenet.run.provenance import code_hash
 from provenet.run.request import Request, located
 from provenet.study.arms import check_arms, find_parts, make_arms, own_arm, usual_parts, words_between, words_of
 
-VALIDATIONS = 12
-"""Least validations of a cell: the time to a target is read between two of them."""
+FEWEST_VALIDATIONS, VALIDATIONS = 5, 12
+"""Of a cell: the time to a target is read between two of them. Fewer than the larger number where a budget is short."""
+VALIDATION_SHARE = 0.2
+"""Share of a short budget that validations may take before they become fewer."""
 BESIDE_S = 4.0
 """Seconds that a cell takes beside updates and scores: reading the data, statistics of the inputs, its records."""
 
@@ -192,13 +194,25 @@ def cost_min(paces: Iterable[Pace], cells: int, workers: int) -> float:
     return sum(pace.total_s for pace in paces) * cells / workers / 60
 
 
-def share_for(budget_s: float, paces: Sequence[Pace], cells: int) -> float:
-    """Return which share of their updates trainings can have within a budget, at most 1; `VALIDATIONS` each.
+def validations_for(budget_s: float, paces: Sequence[Pace], cells: int) -> int:
+    """Return how many validations a cell can have within a budget.
+
+    Example:
+        >>> [validations_for(budget_s, [Pace(100.0, 1.0, 40, 4.0)] * 2, 10) for budget_s in (100.0, 800.0, 5000.0)]
+        [5, 8, 12]
+    """
+    most = VALIDATION_SHARE * budget_s / cells / sum(pace.validation_s for pace in paces)
+    return int(min(VALIDATIONS, max(FEWEST_VALIDATIONS, most)))
+
+
+def share_for(budget_s: float, paces: Sequence[Pace], cells: int, validations: int = VALIDATIONS) -> float:
+    """Return which share of their updates trainings can have within a budget, at most 1.
 
     Args:
         budget_s: seconds of all workers together.
         paces: one of each arm.
         cells: cells of each arm.
+        validations: of each cell.
 
     Raises:
         RecipeError: not even a hundredth fits.
@@ -207,7 +221,7 @@ def share_for(budget_s: float, paces: Sequence[Pace], cells: int) -> float:
         >>> share_for(1000.0, [Pace(100.0, 0.5, 40, 4.0)] * 2, cells=10)
         0.4
     """
-    beside_s = sum(pace.fixed_s + pace.validation_s * VALIDATIONS for pace in paces)
+    beside_s = sum(pace.fixed_s + pace.validation_s * validations for pace in paces)
     train_s = sum(pace.train_s for pace in paces)
     share = (budget_s / cells - beside_s) / train_s
     if share < 0.01:
@@ -218,14 +232,14 @@ def share_for(budget_s: float, paces: Sequence[Pace], cells: int) -> float:
     return min(1.0, share)
 
 
-def with_length(base: Base, share: float, steps_per_epoch: int, val_every_said: bool) -> Base:
-    """Return a base whose trainings have a share of their length, and `VALIDATIONS` validations or more.
+def with_length(base: Base, share: float, steps_per_epoch: int, validations: int | None = None) -> Base:
+    """Return a base whose trainings have a share of their length.
 
     Args:
         base: the base.
         share: in (0, 1].
         steps_per_epoch: updates of an epoch of the baseline.
-        val_every_said: whether the user set `val_every`, which then stays.
+        validations: how many a cell has, more where the recipe has more and the length stays; None: as the recipe says.
     """
     tree = dict(base.recipe)
     if tree["steps"] is not None:
@@ -233,8 +247,8 @@ def with_length(base: Base, share: float, steps_per_epoch: int, val_every_said: 
         epochs = tree["steps"] / steps_per_epoch
     else:
         tree["epochs"] = epochs = float(f"{tree['epochs'] * share:.3g}")
-    if not val_every_said and (share < 1 or tree["val_every"] > epochs / VALIDATIONS):
-        tree["val_every"] = float(f"{max(1 / steps_per_epoch, epochs / VALIDATIONS):.3g}")
+    if validations is not None and (share < 1 or tree["val_every"] > epochs / validations):
+        tree["val_every"] = float(f"{max(1 / steps_per_epoch, epochs / validations):.3g}")
     return replace(base, recipe=tree)
 
 
@@ -246,6 +260,7 @@ def make_design(wishes: Wishes, base: Base, arms: Sequence[Arm], minutes: float 
     return Design(
         name=wishes.out.name,
         data=base.data,
+        source=wishes.data,
         data_fingerprint=base.fingerprint,
         task=recipe.task,
         metric="accuracy" if recipe.task == "classification" else overlap,
