@@ -14,21 +14,23 @@ from torch import Tensor
 from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Loss, loss_of
 from provenet.doctor.reading import Reading
-from provenet.doctor.tree import map_tensors
+from provenet.doctor.tree import map_tensors, tensors
 
 CONFIDENT = 8.0
 """Logit of a confident answer: with ten classes its cross-entropy is 0.003, a hundredth of a guess's and less."""
+_UNIT = {"classes": "softmax", "labels": "sigmoid"}
 
 
 @dataclass(frozen=True, eq=False)
 class Battery:
     """The loss on made-up outputs, NaN where it could not be taken.
 
-    "Own" outputs went through the map that the net itself applies last (softmax, say); "raw" ones are scores.
+    Answers: "perfect", "uniform", "wrong", and "sharp" (perfect, ten times as confident).
 
     Args:
-        own: loss by answer: "perfect", "uniform", "wrong", "sharp" (perfect, ten times as confident).
-        raw: the same on scores; equal to `own` where the net applies nothing.
+        own: loss by answer, answers made by the map that the net itself applies last (softmax, say).
+        raw: answers as scores; equal to `own` where the net applies nothing.
+        unit: answers as probabilities, by softmax or sigmoid; equal to `raw` for regression.
         doubled: loss of the net's own outputs with every sample twice, over that with every sample once.
         guess: loss of an uninformed guess in closed form (ln K for cross-entropy); None where there is none.
         failures: what the loss raised, by answer.
@@ -36,6 +38,7 @@ class Battery:
 
     own: dict[str, float]
     raw: dict[str, float]
+    unit: dict[str, float]
     doubled: float
     guess: float | None
     failures: dict[str, str] = field(default_factory=dict)
@@ -47,23 +50,26 @@ class Battery:
         return best if math.isfinite(best) and best <= self.own.get("uniform", math.inf) else 0.0
 
 
-def try_loss(loss_fn: Loss, reading: Reading, targets: Any, outputs: Tensor | None) -> Battery:
+def try_loss(loss_fn: Loss, reading: Reading, targets: Any, outputs: Any) -> Battery:
     """Return what a loss says of made-up answers.
 
     Args:
         loss_fn: the loss.
         reading: what outputs and targets are.
         targets: of the batch, as the loss gets them.
-        outputs: what the net gave for it.
+        outputs: all that the net gave for it: made-up answers take the place of the scores in it.
     """
     failures: dict[str, str] = {}
-    answers = _answers(reading)
-    raw = {name: _taken(loss_fn, answer, targets, name, failures) for name, answer in answers.items()}
-    own = raw
-    if reading.given in ("softmax", "log_softmax", "sigmoid"):
-        mapped = {name: _mapped(reading.given, answer) for name, answer in answers.items()}
-        own = {name: _taken(loss_fn, answer, targets, name, failures) for name, answer in mapped.items()}
-    return Battery(own, raw, _doubled(loss_fn, outputs, targets), _guess(reading), failures)
+    scores = _answers(reading)
+
+    def taken(by: str) -> dict[str, float]:
+        answers = {name: _mapped(by, score) for name, score in scores.items()}
+        return {name: _taken(loss_fn, _filled(outputs, one), targets, name, failures) for name, one in answers.items()}
+
+    raw = taken("")
+    unit = taken(_UNIT[reading.task]) if reading.task in _UNIT else raw
+    own = taken(reading.given) if reading.given in ("softmax", "log_softmax", "sigmoid") else raw
+    return Battery(own, raw, unit, _doubled(loss_fn, outputs, targets), _guess(reading), failures)
 
 
 def _answers(reading: Reading) -> dict[str, Tensor]:
@@ -104,30 +110,42 @@ def _one_hot(zeros: Tensor, target: Tensor, reading: Reading) -> Tensor:
 
 
 def _mapped(given: str, answer: Tensor) -> Tensor:
-    if given == "sigmoid":
-        return answer.sigmoid()
-    return answer.softmax(1) if given == "softmax" else answer.log_softmax(1)
+    maps = {
+        "sigmoid": Tensor.sigmoid,
+        "softmax": lambda one: one.softmax(1),
+        "log_softmax": lambda one: one.log_softmax(1),
+    }
+    return maps[given](answer) if given in maps else answer
 
 
-def _taken(loss_fn: Loss, answer: Tensor, targets: Any, name: str, failures: dict[str, str]) -> float:
+def _filled(outputs: Any, answer: Tensor) -> Any:
+    """Return outputs with an answer in place of every tensor of its shape."""
+    same = [tensor for tensor in tensors(outputs) if tensor.shape == answer.shape]
+    if isinstance(outputs, Tensor) or not same:
+        return answer.clone()
+    return map_tensors(lambda tensor: answer.clone() if tensor.shape == answer.shape else tensor, outputs)
+
+
+def _taken(loss_fn: Loss, answer: Any, targets: Any, name: str, failures: dict[str, str]) -> float:
     value = math.nan
     with Attempt("loss") as attempt, torch.no_grad():
-        value = float(torch.as_tensor(loss_of(loss_fn, answer.clone(), targets)).mean())
+        value = float(torch.as_tensor(loss_of(loss_fn, answer, targets)).mean())
     if attempt.failure is not None:
         failures[name] = str(attempt.failure)
     return value
 
 
-def _doubled(loss_fn: Loss, outputs: Tensor | None, targets: Any) -> float:
+def _doubled(loss_fn: Loss, outputs: Any, targets: Any) -> float:
     """Return the ratio of the losses with every sample twice and once."""
-    if outputs is None or outputs.dim() == 0:
-        return math.nan
     once, both = 0.0, math.nan
-    twice = map_tensors(lambda tensor: torch.cat([tensor, tensor]) if tensor.dim() else tensor, targets)
     with Attempt("loss"), torch.no_grad():
-        once = float(torch.as_tensor(loss_of(loss_fn, outputs.clone(), targets)).mean())
-        both = float(torch.as_tensor(loss_of(loss_fn, torch.cat([outputs, outputs]), twice)).mean())
+        once = float(torch.as_tensor(loss_of(loss_fn, map_tensors(Tensor.clone, outputs), targets)).mean())
+        both = float(torch.as_tensor(loss_of(loss_fn, _twice(outputs), _twice(targets))).mean())
     return both / once if once else math.nan
+
+
+def _twice(tree: Any) -> Any:
+    return map_tensors(lambda tensor: torch.cat([tensor, tensor]) if tensor.dim() else tensor, tree)
 
 
 def _guess(reading: Reading) -> float | None:

@@ -30,12 +30,14 @@ class Suspicion:
         fix: what to try; see `probe.Trial`.
         unconfirmed: "keep": say it all the same (strong evidence without training); "info": as an info; "drop": not.
         base: a change of both arms, such as another rate; None: as the caller trains.
+        samples: of each batch in the probe; more than the usual where the fault grows with the batch.
     """
 
     finding: Finding
     fix: Fix
     unconfirmed: Unconfirmed = "drop"
     base: Fix | None = None
+    samples: int | None = None
 
 
 Look = Callable[["Examination"], Iterable["Finding | Suspicion"]]

@@ -130,7 +130,7 @@ def _tried(examination: Examination, suspicion: Suspicion) -> Finding | None:
     """Return a suspected finding with what the probe says of its fix."""
     compared = None
     try:
-        compared = examination.probe.compare(suspicion.fix, suspicion.base)
+        compared = examination.probe.compare(suspicion.fix, suspicion.base, samples=suspicion.samples)
     except Unavailable:
         return _untried(suspicion)
     if compared is None:

@@ -70,7 +70,7 @@ class Examination:
         if self.walk.output is None:
             raise Unavailable(str(self.walk.failure or "the net gives no tensor"))
         targets = fresh(self.batches[0][1], self.case.device)
-        return try_loss(self.double.loss_fn, self.reading, targets, self.walk.output)
+        return try_loss(self.double.loss_fn, self.reading, targets, self.walk.outputs)
 
     @cached_property
     def passes(self) -> Passes:
@@ -124,8 +124,7 @@ class Examination:
         passes = self.passes
         if passes.failure is not None:
             raise Unavailable(str(passes.failure))
-        num = max(num_samples(self.batches[0][0]), 1)
-        step_s = passes.seconds * min(1.0, 16 / num) * 1.2
+        step_s = 1.2 * passes.seconds / max(num_samples(self.batches[0][0]), 1)
         return Probe(self.double, self.batches, self.clock, self.battery.floor, step_s)
 
     @cached_property

@@ -42,7 +42,10 @@ LOSS = _names(
     "multilabel_margin_loss multilabel_soft_margin_loss cosine_embedding_loss margin_ranking_loss triplet_margin_loss "
     "ctc_loss"
 )
-CUTS = _names("detach data.get numpy item tolist array argmax argmin from_numpy")
+CUTS = _names(
+    "detach data.get numpy item tolist array argmax argmin max_indices from_numpy gt lt ge le eq ne greater less bool "
+    "long int"
+)
 """Functions behind which no gradient flows, where they are given something with a gradient."""
 
 _SAME = {

@@ -77,7 +77,8 @@ class Passes:
         outputs: main tensors, without graph, one a batch.
         gradients: of the first batch by path of the tensor; None where the loss does not reach.
         norms: norms of gradients, one dict a batch.
-        seconds: of one pass forward and backward, the median.
+        reached: paths of the tensors that got a gradient in any pass.
+        seconds: of one pass forward and backward, the quickest.
         samples: N of the batches that were run.
         failure: what a pass raised; the passes before it count.
     """
@@ -87,6 +88,7 @@ class Passes:
     outputs: tuple[Tensor, ...]
     gradients: dict[str, Tensor | None]
     norms: tuple[dict[str, float], ...]
+    reached: frozenset[str]
     seconds: float
     samples: int
     failure: Failure | None
@@ -129,7 +131,8 @@ def make_passes(double: Double, batches: Sequence[Pair], more: Callable[[float],
         outputs=tuple(one.output for one in whole if one.output is not None),
         gradients=done[0].gradients,
         norms=tuple(_norms(one.gradients) for one in done if one.gradients),
-        seconds=sorted(one.seconds for one in done)[len(done) // 2],
+        reached=frozenset(name for one in done for name, grad in one.gradients.items() if grad is not None),
+        seconds=min(one.seconds for one in done),
         samples=sum(len(one.output) for one in whole if one.output is not None and one.output.dim()),
         failure=done[-1].failure,
     )

@@ -146,7 +146,7 @@ class Probe:
         batches: the caller's, at most four are used.
         clock: stops arms that the budget has no room for.
         floor: loss of a perfect answer; see `Battery.floor`.
-        step_s: seconds of a step, measured before; 0 when unknown.
+        step_s: seconds of a step and sample, measured before; 0 when unknown.
     """
 
     double: Double
@@ -157,7 +157,7 @@ class Probe:
     _plain: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
 
     def compare(
-        self, fix: Fix, base: Fix | None = None, steps: int = STEPS, repeats: int = REPEATS, samples: int = SAMPLES
+        self, fix: Fix, base: Fix | None = None, steps: int = STEPS, repeats: int = REPEATS, samples: int | None = None
     ) -> Comparison | None:
         """Train with a fix and without, and compare what they closed of the loss gap.
 
@@ -166,12 +166,13 @@ class Probe:
             base: changes both arms before.
             steps: updates of an arm; fewer where time is short, at least `FEWEST_STEPS`.
             repeats: orders and random streams, shared by both arms.
-            samples: of each batch at most.
+            samples: of each batch at most; None: `SAMPLES`.
 
         Returns:
             None where the time is too short to tell, or where a step of the caller's own arm raises.
         """
-        steps = self._affordable(steps, 2 * repeats)
+        samples = samples or SAMPLES
+        steps = self._affordable(steps, 2 * repeats, samples)
         if steps < FEWEST_STEPS:
             return None
         pairs: list[tuple[Arm, Arm]] = []
@@ -221,7 +222,8 @@ class Probe:
             inputs, targets = (map_tensors(Tensor.clone, part) for part in trial.batches[step % len(trial.batches)])
             loss = loss_of(trial.loss_fn, forward(trial.model, inputs), targets)
             trial.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            # Only these: tensors of the caller's that the loss reaches by other ways keep their gradients.
+            torch.autograd.backward(loss, inputs=_trained(trial), retain_graph=True)
             trial.optimizer.step()
             done.losses.append(float(loss.detach()))
             if trial.after_step is not None:
@@ -236,9 +238,10 @@ class Probe:
             self._plain[key] = self.arm(base, repeat, steps, samples)
         return self._plain[key]
 
-    def _affordable(self, steps: int, arms: int) -> int:
-        """Return how many steps each of several arms may have."""
-        return steps if self.step_s <= 0 else min(steps, int(self.clock.left / (arms * self.step_s)))
+    def _affordable(self, steps: int, arms: int, samples: int) -> int:
+        """Return how many steps each of several arms may have; taking the losses before and after costs some, too."""
+        step_s = self.step_s * min(samples, self.double.case.batch_size)
+        return steps if step_s <= 0 else min(steps, int(self.clock.left / (arms * step_s)) - len(self.batches[:4]))
 
     def _compared(self, pairs: list[tuple[Arm, Arm]], steps: int) -> Comparison:
         plain = [share for one, _ in pairs for share in one.closed(self.floor)]
@@ -262,6 +265,10 @@ class _Losses:
         """Return whether the last loss is not finite, or has left everything behind."""
         last, first = self.losses[-1], abs(fmean(self.start))
         return not math.isfinite(last) or abs(last) > BLOWN * max(first, 1.0)
+
+
+def _trained(trial: Trial) -> list[Tensor]:
+    return [tensor for group in trial.optimizer.param_groups for tensor in group["params"] if tensor.requires_grad]
 
 
 def _taken(trial: Trial) -> tuple[float, ...]:

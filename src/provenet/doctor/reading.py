@@ -33,7 +33,7 @@ class Reading:
         score: what went into the loss: the tensor given to the loss's first op, else the main output.
         target: the main tensor of the first batch's targets.
         loss: name of the function of torch that the loss called, as in "cross_entropy"; empty for a loss written out.
-        op: that call; None for a loss written out.
+        op: that call, also where it raised; None for a loss written out.
         functions: every function that the loss called, in order.
         given: what the net itself applied last to its scores: "softmax", "sigmoid", "log_softmax" or "relu" ...; the
             name of the op that made them. Empty where unknown.
@@ -76,6 +76,8 @@ def read(walk: Walk, targets: Any, loss_fn: Any) -> Reading:
     """
     trace = walk.trace
     in_loss = [op for op in trace.ops if op.layer == "loss"]
+    if trace.failed is not None and trace.failed.layer == "loss":
+        in_loss.append(trace.failed)
     op = next((op for op in in_loss if op.function in LOSS), None)
     ref = _score(trace, in_loss, op)
     score = walk.output if ref is None or ref.value is None else ref.value

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.overrides import TorchFunctionMode
 
-from provenet.doctor.inventory import modules_of
+from provenet.doctor.inventory import modules_of, slots_of
 from provenet.doctor.kinds import CUTS, SHAPE, function_name
 from provenet.doctor.tree import map_tensors, tensors
 
@@ -119,6 +119,10 @@ class Trace:
     calls: list[Call] = field(default_factory=list)
     running: str = ""
     """Path of the innermost module when the pass ended: where an exception was raised."""
+    failed: Op | None = None
+    """The op that raised, where one did; it is not among `ops`."""
+    names: dict[int, str] = field(default_factory=dict)
+    """Paths of the net's own tensors by token, as they were before the pass."""
 
     def __post_init__(self) -> None:
         self.makers: dict[int, Op] = {}
@@ -188,6 +192,9 @@ class Recorder(TorchFunctionMode):
         self._tokens: dict[int, int] = {}
         self._alive: list[Tensor] = []
         self._phase = ""
+        for slot in slots_of(model):
+            self._name(slot.tensor)
+            self.trace.names[self._tokens[id(slot.tensor)]] = slot.name
 
     @contextmanager
     def recording(self) -> Iterator[Trace]:
@@ -225,18 +232,22 @@ class Recorder(TorchFunctionMode):
         if (name.endswith(".get") and name not in _PROPERTIES) or name.endswith(".set"):
             return func(*args, **kwargs)
         described = _described(args, self.ref), _described(kwargs, self.ref)
+        op = self.trace.failed = self._op(name, described, ())
         result = func(*args, **kwargs)
+        self.trace.failed = None
         given = list(tensors(result))
         if given or name in CUTS:
             for tensor in given:
                 self._name(tensor)
-            outputs = tuple(self.ref(tensor) for tensor in given)
-            op = Op(len(self.trace.ops), name, self.layer, *described, outputs, torch.is_grad_enabled())
+            op = self._op(name, described, tuple(self.ref(tensor) for tensor in given))
             self.trace.add(op)
             if self._watch is not None:
                 with torch.no_grad():
                     self._watch(op, result)
         return result
+
+    def _op(self, name: str, described: tuple[Any, Any], outputs: tuple[Ref, ...]) -> Op:
+        return Op(len(self.trace.ops), name, self.layer, *described, outputs, torch.is_grad_enabled())
 
     @property
     def layer(self) -> str:

@@ -14,8 +14,9 @@ from provenet.doctor.case import Pair, forward, loss_of
 from provenet.doctor.double import Double
 from provenet.doctor.graph import leaves
 from provenet.doctor.inventory import Slot, modules_of, slots_of
+from provenet.doctor.isolation import modules_behind
 from provenet.doctor.recorder import Recorder, Trace
-from provenet.doctor.tree import fresh, main_tensor
+from provenet.doctor.tree import fresh, main_tensor, map_tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +61,7 @@ class Walk:
         loss: value before training; None where there is none.
         loss_shape: its shape; () for a scalar.
         output: the main tensor of the outputs, without graph.
-        outputs: class of what the net gave, as in "Tensor" or "dict".
+        outputs: all that the net gave, without graph.
         reached: paths of the tensors that the loss hangs on.
         foreign: shapes of leaves that it hangs on and that neither net, loss nor inputs hold.
         groups: the optimizer's groups; empty without one.
@@ -74,7 +75,7 @@ class Walk:
     loss: float | None
     loss_shape: tuple[int, ...]
     output: Tensor | None
-    outputs: str
+    outputs: Any
     reached: frozenset[str]
     foreign: tuple[tuple[int, ...], ...]
     groups: tuple[Group, ...]
@@ -114,7 +115,8 @@ def walk(double: Double, batch: Pair) -> Walk:
             loss = loss_of(double.loss_fn, outputs, targets)
             loss = loss if isinstance(loss, Tensor) else torch.as_tensor(loss)
         failure, warned = attempt.failure, (*warned, *attempt.warned)
-    reached, foreign = _reached(double, slots, loss)
+    found = [] if loss is None else leaves(loss)
+    reached, foreign = _reached(double, slots, found)
     main = main_tensor(outputs)
     double.reset()
     return Walk(
@@ -123,10 +125,10 @@ def walk(double: Double, batch: Pair) -> Walk:
         loss=float(loss.detach().mean()) if loss is not None and loss.numel() else None,
         loss_shape=() if loss is None else tuple(loss.shape),
         output=None if main is None else main.detach(),
-        outputs=type(outputs).__name__,
+        outputs=map_tensors(Tensor.detach, outputs),
         reached=reached,
         foreign=foreign,
-        groups=tuple(_groups(double)),
+        groups=tuple(_groups(double, {id(leaf) for leaf in found})),
         repeats=tuple(_repeats(double.model)),
         failure=failure,
         warned=warned,
@@ -139,26 +141,29 @@ def named(failure: Failure | None, layer: str) -> Failure | None:
 
 
 def _reached(
-    double: Double, slots: tuple[Slot, ...], loss: Tensor | None
+    double: Double, slots: tuple[Slot, ...], found: list[Tensor]
 ) -> tuple[frozenset[str], tuple[tuple[int, ...], ...]]:
-    """Return the paths that a loss hangs on, and the shapes of leaves that have none."""
+    """Return the paths of leaves that hang on the net, and the shapes of those that hang on nothing."""
     names = {id(slot.tensor): slot.name for slot in slots}
     # Tensors made before the copy, a graph in an attribute say, lead to the caller's own parameters.
     names |= {id(slot.tensor): slot.name for slot in slots_of(double.case.model)}
-    found = [] if loss is None else leaves(loss)
-    loss_fn = double.loss_fn
-    held = {id(slot.tensor) for slot in slots_of(loss_fn)} if isinstance(loss_fn, nn.Module) else set()
+    held = _behind_loss(double)
     foreign = tuple(tuple(leaf.shape) for leaf in found if id(leaf) not in names and id(leaf) not in held)
     return frozenset(names[id(leaf)] for leaf in found if id(leaf) in names), foreign
 
 
-def _groups(double: Double) -> Iterator[Group]:
+def _behind_loss(double: Double) -> set[int]:
+    """Return the identities of tensors that hang on nets which the loss can reach, and of their copies."""
+    nets = [net for loss in (double.case.loss_fn, double.loss_fn) for net in modules_behind(loss)]
+    return {id(slot.tensor) for net in nets for slot in slots_of(net)}
+
+
+def _groups(double: Double, used: set[int]) -> Iterator[Group]:
     case = double.case
     if case.optimizer is None:
         return
     names = {id(slot.tensor): slot.name for slot in slots_of(case.model)}
-    loss_fn = case.loss_fn
-    known = {id(slot.tensor) for slot in slots_of(loss_fn)} if isinstance(loss_fn, nn.Module) else set()
+    known = _behind_loss(double) | used
     for group in case.optimizer.param_groups:
         mine = tuple(names[id(tensor)] for tensor in group["params"] if id(tensor) in names)
         others = [tensor for tensor in group["params"] if id(tensor) not in names and id(tensor) not in known]
