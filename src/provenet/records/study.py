@@ -102,6 +102,10 @@ class CellCost(Spec):
     seconds_per_epoch: Number = None
     images_per_s: Number = None
     peak_memory_mib: Number = None
+    began: Number = None
+    """When its folder was begun, in seconds since 1970."""
+    ended: Number = None
+    """When its result was written."""
 
 
 class Effect(Spec):

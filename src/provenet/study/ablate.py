@@ -106,14 +106,14 @@ class Study:
         """Return all cells as they stand."""
         return [self.cell(task)[0] for task in self.tasks()]
 
-    def record(self, minutes: float) -> StudyRecord:
+    def record(self) -> StudyRecord:
         """Return what the study comes to, and write it."""
         found = [(task.key, *self.cell(task)) for task in self.tasks()]
         cells, costs = [cell for _, cell, _ in found], {key: cost for key, _, cost in found}
         looks = race_looks(self.design, cells) if self.design.race else ()
         recipe = self.design.arms[0].recipe
         machine = provenance("", recipe["device"], recipe["precision"], {"fingerprint": self.design.data_fingerprint})
-        record = analyse(self.design, cells, costs, looks, minutes, machine)
+        record = analyse(self.design, cells, costs, looks, provenance=machine)
         write_json(self.folder.effects, record.model_dump(mode="json"))
         return record
 
@@ -178,7 +178,7 @@ def ablate(wishes: Wishes, execute: Execute, reporter: Reporter) -> StudyRecord:
     Raises:
         RecipeError: the folder holds a study of other data or of another recipe; an arm is no recipe.
     """
-    began, folder = time.monotonic(), StudyFolder(wishes.out)
+    folder = StudyFolder(wishes.out)
     with folder.owned():
         base, design = _plan(folder, wishes, reporter)
         torch.set_num_threads(base.threads)
@@ -187,7 +187,7 @@ def ablate(wishes: Wishes, execute: Execute, reporter: Reporter) -> StudyRecord:
             study.design = tuned(study.design, lambda arm, seed: study.task(arm, seed), study.carry_out, study.cell)
         write_json(folder.design, study.design.model_dump(mode="json"))
         _rounds(study)
-        return study.record((time.monotonic() - began) / 60)
+        return study.record()
 
 
 def _rounds(study: Study) -> None:
@@ -213,12 +213,20 @@ def _plan(folder: StudyFolder, wishes: Wishes, reporter: Reporter) -> tuple[Base
         stored = read_json(plan)
         _refuse_other(folder, stored["asked"], asked)
         base = Base(**stored["base"] | {"choices": tuple(stored["base"]["choices"])})
-        design = make_design(wishes, base, arms_of(wishes, base), None)
+        design = make_design(wishes, base, arms_of(wishes, base), _thought(folder))
         reporter.note(f"{folder.path} holds a plan; its recipe and length stay")
     else:
         base, design = _new_plan(folder, wishes, reporter)
         write_json(plan, {"asked": asked, "base": asdict(base)})
     return base, design
+
+
+def _thought(folder: StudyFolder) -> float | None:
+    """Return the minutes that the study before in this folder was thought to take."""
+    if not folder.design.exists():
+        return None
+    found = read_json(folder.design)["minutes"]
+    return None if found is None else float(found)
 
 
 def _asked(data: str, overrides: Overrides, budget_min: float | None) -> dict[str, Any]:

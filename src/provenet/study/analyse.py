@@ -6,7 +6,8 @@ interrupted on the way. Only `machine` holds what the clock decides.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -48,7 +49,7 @@ def analyse(
         cells: what was read from the cells, in any order; what is not of the design is left out.
         costs: what cells took, by key.
         looks: the looks of a race; without any they are made from the cells.
-        minutes: what the study took.
+        minutes: what the study took; None: as long as any of its cells was at work.
         provenance: machine and versions.
 
     Returns:
@@ -75,7 +76,7 @@ def analyse(
             effects=timed,
             costs=_arm_costs(design, found, costs),
             cells={cell.key: costs[cell.key] for cell in found.values() if cell.key in costs},
-            minutes=minutes,
+            minutes=busy_minutes(costs.values()) if minutes is None else minutes,
             provenance=dict(provenance or {}),
         ),
     )
@@ -93,6 +94,21 @@ def _effects(
         effects_of(mains, shown, frame, alone),
         effects_of(pairs, [clock(costs)], frame, judge),
     )
+
+
+def busy_minutes(costs: Iterable[CellCost]) -> float | None:
+    """Return for how long at least one cell was at work; pauses between two commands do not count.
+
+    Example:
+        >>> busy_minutes([CellCost(began=0, ended=60), CellCost(began=30, ended=90), CellCost(began=600, ended=630)])
+        2.0
+    """
+    spans = sorted((cost.began, cost.ended) for cost in costs if cost.began is not None and cost.ended is not None)
+    busy, until = 0.0, -math.inf
+    for began, ended in spans:
+        busy += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return round(busy / 60, 2) if spans else None
 
 
 def complete(design: Design, cells: Sequence[Cell]) -> bool:

@@ -280,7 +280,14 @@ def _cost(record: RunRecord) -> CellCost:
         seconds_per_epoch=seconds / epochs if seconds is not None and epochs else None,
         images_per_s=training.get("images_per_s"),
         peak_memory_mib=training.get("peak_memory_mib"),
+        began=_written(record.folder / "request.json"),
+        ended=_written(record.folder / "result.json"),
     )
+
+
+def _written(path: Path) -> float | None:
+    """Return when a file was written, in seconds since 1970."""
+    return path.stat().st_mtime if path.exists() else None
 
 
 def _budget(record: RunRecord) -> tuple[int, int]:
