@@ -1,0 +1,55 @@
+"""Cases of the benchmark's unseen part can be built, and run or raise as they say; nothing here looks at the doctor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from benchmarks.doctor.cases import SYMPTOMS, Case, Given, Sound, collect
+
+FAULTS, SOUND = collect("unseen")
+
+
+def first_loss(given: Given) -> torch.Tensor:
+    """Return the loss of the first batch after its gradients are computed."""
+    inputs, targets = given.batches[0]
+    loss = given.loss_fn(given.model(inputs if given.transform is None else given.transform(inputs)), targets)
+    loss.backward()
+    return loss.detach()
+
+
+def test_there_are_enough_cases_of_many_causes() -> None:
+    assert len(FAULTS) >= 35
+    assert len(SOUND) >= 20
+    assert len({cause for case in FAULTS for cause in set().union(*case.causes)}) >= 35
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.name)
+def test_a_fault_runs_or_raises_as_it_says_and_its_twin_runs(case: Case) -> None:
+    assert case.source.startswith("https://")
+    assert case.causes
+    assert not SYMPTOMS & set().union(*case.causes)
+    faulty, repaired = case.make(0), case.repaired(0)
+    if case.harm == "raises":
+        with pytest.raises((RuntimeError, ValueError, IndexError)):
+            first_loss(faulty)
+    else:
+        assert first_loss(faulty).shape == ()
+    assert torch.isfinite(first_loss(repaired))
+    assert any(weight.grad is not None and weight.grad.any() for weight in repaired.model.parameters())
+
+
+@pytest.mark.parametrize("case", SOUND, ids=lambda case: case.name)
+def test_a_sound_net_runs_and_can_be_scored(case: Sound) -> None:
+    given = case.make(0)
+    assert torch.isfinite(first_loss(given))
+    assert given.test is not None
+    assert given.score(given.model, given.test) <= 1
+
+
+@pytest.mark.parametrize("case", FAULTS[::6], ids=lambda case: case.name)
+def test_a_seed_decides_weights_and_pictures(case: Case) -> None:
+    first, again, other = (case.repaired(seed) for seed in (3, 3, 4))
+    for one, same in zip(first.model.parameters(), again.model.parameters(), strict=True):
+        assert torch.equal(one, same)
+    assert torch.equal(first.batches[0][0], again.batches[0][0])
+    assert not torch.equal(first.batches[0][0], other.batches[0][0])
