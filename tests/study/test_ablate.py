@@ -130,6 +130,19 @@ def test_a_study_is_tuned_with_a_seed_of_its_own(tmp_path):
         assert scores[arm.recipe["optimizer"]["lr"]] == max(scores.values())
 
 
+def test_a_budget_makes_trainings_short_and_says_so(tmp_path):
+    asked = wishes(tmp_path / "s", "steps=100000", parts=("augment",), seeds=1, budget_min=0.4)
+    try:
+        record = ablate(asked, lambda tasks, heard, progress: None, Silent())
+    except RecipeError as error:  # a machine so slow that nothing fits says that instead
+        assert "--budget is too short" in str(error)
+        return
+    assert 0 < record.design.share < 1 and not record.complete
+    recipe = record.design.arms[0].recipe
+    assert recipe["steps"] == pytest.approx(100000 * record.design.share, rel=0.01)
+    assert any("--budget made them short" in sentence for sentence in record.advice)
+
+
 def test_costs():
     paces = [Pace(train_s=30.0, validation_s=1.0, validations=10, fixed_s=5.0)] * 2
     assert cost_min(paces, cells=4, workers=2) == 3.0

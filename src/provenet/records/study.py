@@ -63,6 +63,8 @@ class Design(Spec):
     """Where rates were tuned: by arm, the validation score of each rate that was tried."""
     minutes: Number = None
     """What the study was thought to take before it began."""
+    share: float = 1.0
+    """Share of the length that `train` would choose, which a budget left to every training, in (0, 1]."""
     words: tuple[str, ...] = ()
     """The baseline as `key=value` words beside the data, which commands repeat; without any, the whole recipe."""
 

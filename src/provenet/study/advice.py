@@ -98,11 +98,22 @@ def advice_of(design: Design, cells: Cells, target: float | None, judged: Sequen
         *_times(cells, target, judged),
         *_failures(cells),
         *_absent(design, cells),
+        *_shortened(design),
     ]
     words = (
         "Intervals speak of other seeds of these recipes on the same pictures, test figures too: not of other pictures."
     )
     return (*sentences, words)
+
+
+def _shortened(design: Design) -> list[str]:
+    """Say that the budget made trainings short: what helps a short one need not help a long one."""
+    if design.share >= 1:
+        return []
+    return [
+        f"Trainings had {design.share:.0%} of the length that `provenet train` would choose: --budget made them short. "
+        "A longer training may need other techniques; the schedule and what begins slowly most of all."
+    ]
 
 
 def _baseline(design: Design, cells: Cells, target: float | None) -> list[str]:

@@ -79,6 +79,7 @@ class Base:
         fingerprint: hash of the data.
         num_classes: classes of the data.
         threads: threads of every cell.
+        share: share of the length that `train` would choose.
     """
 
     recipe: dict[str, Any]
@@ -87,6 +88,7 @@ class Base:
     fingerprint: str
     num_classes: int
     threads: int
+    share: float = 1.0
 
 
 def mode_of(word: str) -> Mode:
@@ -249,7 +251,7 @@ def with_length(base: Base, share: float, steps_per_epoch: int, validations: int
         tree["epochs"] = epochs = float(f"{tree['epochs'] * share:.3g}")
     if validations is not None and (share < 1 or tree["val_every"] > epochs / validations):
         tree["val_every"] = float(f"{max(1 / steps_per_epoch, epochs / validations):.3g}")
-    return replace(base, recipe=tree)
+    return replace(base, recipe=tree, share=float(f"{base.share * share:.3g}"))
 
 
 def make_design(wishes: Wishes, base: Base, arms: Sequence[Arm], minutes: float | None) -> Design:
@@ -271,5 +273,6 @@ def make_design(wishes: Wishes, base: Base, arms: Sequence[Arm], minutes: float 
         threads=base.threads,
         code=code_hash(),
         minutes=None if minutes is None else round(minutes, 1),
+        share=base.share,
         words=words,
     )
