@@ -115,7 +115,7 @@ def walk(double: Double, batch: Pair) -> Walk:
             loss = loss_of(double.loss_fn, outputs, targets)
             loss = loss if isinstance(loss, Tensor) else torch.as_tensor(loss)
         failure, warned = attempt.failure, (*warned, *attempt.warned)
-    found = [] if loss is None else leaves(loss)
+    found = [] if loss is None else [leaf for leaf in leaves(loss) if leaf is not loss]
     reached, foreign = _reached(double, slots, found)
     main = main_tensor(outputs)
     double.reset()

@@ -1,0 +1,287 @@
+"""Which losses go with which outputs and targets: the rules behind the checks of losses."""
+
+# N batch, K classes
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor
+
+from provenet.doctor.case import Case
+from provenet.doctor.kinds import PROBABILITIES
+from provenet.doctor.reading import Reading
+from provenet.doctor.recorder import Op, Ref, Trace
+from provenet.doctor.tree import main_tensor, num_samples
+from provenet.records.finding import Evidence, Severity
+
+ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+MANY_OUTPUTS, TIMES_TOO_MANY = 100, 10
+"""A head of so many outputs, and so many times the classes that are seen, was made for other data (ImageNet, say)."""
+SURE = 1e-9
+"""Chance that classes beyond those seen exist, were all equally frequent, below which the head counts as too wide."""
+BEYOND = 0.05
+"""Share of targets outside of what an output activation can reach; fewer may be outliers."""
+OFF_ONE = 0.01
+_REACH = {"sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, float("inf"))}
+_MAPPED = PROBABILITIES | {"exp", "sqrt", "norm", "rsqrt", "gt", "ge", "argmax", "round"}
+"""What makes scores something else on the way into an overlap, or the overlap a cosine."""
+_PAIRWISE = (*ELEMENTWISE, "binary_cross_entropy", "binary_cross_entropy_with_logits")
+_ARITHMETIC = ("sub", "mul", "div", "add", "pow", "eq")
+
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class HeadFault:
+    """A number of outputs that does not fit the labels."""
+
+    severity: Severity
+    outputs: int
+    seen: int
+    largest: float
+    wanted: str
+
+
+def labels_of(case: Case, reading: Reading) -> Tensor:
+    """Return the distinct targets of all batches, those that the loss ignores left out, sorted.
+
+    Only of the batch that ran, as the loss saw them, where the loss changes them before it judges.
+    """
+    if reading.target is None:
+        return torch.zeros(0)
+    judged = reading.valid(reading.target.detach().cpu()).unique()
+    found = [reading.valid(target.detach().cpu()).unique() for target in _targets(case)]
+    same = bool(found) and set(judged.tolist()) <= set(found[0].tolist())
+    return torch.cat([part.float() for part in found]).unique() if same else judged.float()
+
+
+def _targets(case: Case) -> list[Tensor]:
+    mains = [targets if isinstance(targets, Tensor) else main_tensor(targets) for _, targets in case.batches]
+    return [main for main in mains if main is not None]
+
+
+def head_fault(case: Case, reading: Reading) -> HeadFault | None:
+    """Return what is wrong with the number of outputs; None where it fits, or labels are numbered otherwise.
+
+    Labels 0..M with M at or above K, most of them present, want more outputs; labels that begin at 1, or jump (0 and
+    255), are numbered wrongly, which is another fault.
+    """
+    if reading.score is None or reading.target is None or reading.score.dim() < 2:
+        return None
+    classes = reading.loss in ("cross_entropy", "nll_loss") and not reading.target.is_floating_point()
+    if not (classes or reading.indices):
+        return None
+    width, labels = reading.score.shape[1], labels_of(case, reading)
+    if len(labels) == 0:
+        return None
+    seen, least, largest = len(labels), float(labels[0]), float(labels[-1])
+    if least >= 0 and largest >= width:
+        shifted = least == 1 and largest == width
+        dense = seen >= 0.5 * (largest + 1) or largest < 2 * width
+        if shifted or not dense or largest >= max(2 * width, seen + 8):
+            return None
+        return HeadFault("error", width, seen, largest, f"at least {largest + 1:.0f} wide")
+    samples = sum(num_samples(inputs) for inputs, _ in case.batches)
+    wide = width >= MANY_OUTPUTS and width >= TIMES_TOO_MANY * (largest + 1)
+    if wide and least >= 0 and ((largest + 1) / width) ** samples < SURE:
+        return HeadFault("warning", width, seen, largest, "as wide as there are classes")
+    return None
+
+
+def indices_for_binary(reading: Reading) -> bool:
+    """Return whether a binary loss over K outputs is given one number a sample, or a pixel: a class index."""
+    score, target = reading.score, reading.target
+    if score is None or target is None or not reading.loss.startswith("binary") or score.dim() < 2:
+        return False
+    return score.shape[1] > 1 and target.shape == score.shape[:1] + score.shape[2:]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """A loss that does not fit."""
+
+    severity: Severity
+    message: str
+    fix: str
+    evidence: dict[str, Evidence] = field(default_factory=dict)
+
+
+def mismatch(reading: Reading) -> Mismatch | None:
+    """Return why a loss does not fit outputs and targets; the first rule that applies."""
+    if reading.score is None or reading.target is None:
+        return None
+    return next(_rules(reading, reading.score.float(), reading.target), None)
+
+
+def _rules(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+    if reading.loss == "binary_cross_entropy":
+        yield from _bare_cross_entropy(reading, score)
+    elif reading.loss == "cross_entropy":
+        yield from _cross_entropy(score, target)
+    elif reading.loss in ELEMENTWISE:
+        yield from _elementwise(reading, score, target)
+    elif reading.loss == "kl_div":
+        yield from _divergence(score, reading)
+    if indices_for_binary(reading):
+        fix = "nn.CrossEntropyLoss(), or one-hot targets: F.one_hot(targets, K).float()."
+        yield Mismatch("error", f"A binary loss is given class indices for {score.shape[1]} outputs.", fix)
+
+
+def _bare_cross_entropy(reading: Reading, score: Tensor) -> Iterator[Mismatch]:
+    outside = float(((score < 0) | (score > 1)).float().mean())
+    if outside > 0:
+        yield Mismatch(
+            "error",
+            f"BCELoss wants probabilities; {outside:.0%} of the outputs lie outside of [0, 1]: they are raw scores.",
+            "nn.BCEWithLogitsLoss(), or a sigmoid behind the last layer.",
+            {"share_outside": round(outside, 4), "output_min": float(score.min()), "output_max": float(score.max())},
+        )
+
+
+def _cross_entropy(score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+    if score.dim() >= 2 and score.shape[1] == 1:
+        yield Mismatch(
+            "error",
+            "Cross-entropy over a single output is always 0: one class is certain whatever the net says.",
+            "nn.BCEWithLogitsLoss() for one output, or two outputs.",
+            {"outputs": 1},
+        )
+    elif target.is_floating_point() and target.shape == score.shape:
+        sums = target.float().sum(1)
+        several = float((sums > 1 + OFF_ONE).float().mean())
+        if several > BEYOND:
+            yield Mismatch(
+                "warning",
+                f"{several:.0%} of the samples have several labels at once, and cross-entropy lets classes compete for "
+                "one.",
+                "nn.BCEWithLogitsLoss() for labels that do not exclude each other.",
+                {"share_with_several": round(several, 4), "largest_sum": float(sums.max())},
+            )
+
+
+def _elementwise(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+    width = score.shape[1] if score.dim() >= 2 else 1
+    if reading.task == "classes" and width > 2 and (reading.indices or bool(((target == 0) | (target == 1)).all())):
+        yield Mismatch(
+            "error" if reading.indices else "warning",
+            f"{width} classes are fitted by {reading.loss}: its gradient fades where the answer is most wrong"
+            + (", and class indices are compared with scores." if reading.indices else "."),
+            "nn.CrossEntropyLoss() on raw scores, with class indices.",
+            {"classes": width, "loss_function": reading.loss},
+        )
+    elif width == 1 and (classes := _like_classes(target)):
+        yield Mismatch(
+            "warning",
+            f"Class numbers 0 to {classes - 1} are fitted as if they were amounts: class 2 is no mean of 1 and 3.",
+            f"{classes} outputs and nn.CrossEntropyLoss().",
+            {"classes": classes, "loss_function": reading.loss},
+        )
+    elif reading.given in _REACH and target.is_floating_point():
+        low, high = _REACH[reading.given]
+        beyond = float(((target < low - OFF_ONE) | (target > high + OFF_ONE)).float().mean())
+        if beyond > BEYOND:
+            yield Mismatch(
+                "warning",
+                f"The net ends with {reading.given} and cannot reach {beyond:.0%} of the targets, which run from "
+                f"{float(target.min()):.3g} to {float(target.max()):.3g}.",
+                f"Take the {reading.given} away, or scale the targets into [{low:g}, {high:g}].",
+                {
+                    "share_out_of_reach": round(beyond, 4),
+                    "target_min": float(target.min()),
+                    "target_max": float(target.max()),
+                },
+            )
+
+
+def _like_classes(target: Tensor) -> int:
+    """Return how many classes a single column of whole numbers looks like; 0 where it looks like amounts.
+
+    Classes are all present from 0 on, and about equally frequent; counts and ages thin out.
+    """
+    values = target.float().flatten()
+    if values.numel() < 8 or not bool((values == values.round()).all()):
+        return 0
+    labels, counts = values.unique(return_counts=True)
+    dense = len(labels) >= 3 and bool((labels == torch.arange(len(labels), device=labels.device)).all())
+    even = len(labels) <= 20 and int(counts.max()) <= 5 * int(counts.min())
+    return len(labels) if dense and even else 0
+
+
+def _divergence(score: Tensor, reading: Reading) -> Iterator[Mismatch]:
+    if score.dim() < 2 or reading.op is None or reading.op.inputs[0].value is None:
+        return
+    given = reading.op.inputs[0].value.float()
+    off = float(given.logsumexp(1).abs().mean())
+    if off > OFF_ONE:
+        yield Mismatch(
+            "error",
+            f"KLDivLoss wants log-probabilities as its input; logsumexp is {off:.3g} from 0.",
+            "F.kl_div(F.log_softmax(scores, dim=1), targets, reduction='batchmean').",
+            {"logsumexp_off": off},
+        )
+
+
+def overlap_on_scores(reading: Reading, trace: Trace) -> Op | None:
+    """Return the division of an overlap whose both sides hang on raw scores; None where there is none.
+
+    Averages over a mask divide by something that does not hang on the scores; a cosine divides by roots.
+    """
+    score = reading.score
+    if score is None or bool(((score >= -OFF_ONE) & (score <= 1 + OFF_ONE)).all()):
+        return None
+    for op in trace.ops:
+        if op.layer == "loss" and op.function == "div" and len(op.inputs) == 2:
+            above, below = (_within_loss(trace, ref) for ref in op.inputs)
+            names = {step.function for step in (*above, *below)}
+            product = any(step.function == "mul" for step in above)
+            if product and not names & _MAPPED and _on_score(trace, above) and _on_score(trace, below):
+                return op
+    return None
+
+
+def _within_loss(trace: Trace, ref: Ref) -> list[Op]:
+    """Return the ops of the loss that a value depends on."""
+    made = trace.makers.get(ref.token)
+    if made is None or made.layer != "loss":
+        return []
+    return [made, *(op for op in trace.upstream(made) if op.layer == "loss")]
+
+
+def _on_score(trace: Trace, steps: list[Op]) -> bool:
+    """Return whether steps of the loss are given something that the net made and that has a gradient."""
+    outside = (ref for op in steps for ref in op.inputs if ref.requires_grad and ref.token in trace.makers)
+    return any(trace.makers[ref.token].layer != "loss" for ref in outside)
+
+
+def outer_product(reading: Reading, trace: Trace) -> tuple[Shape, Shape, Shape] | None:
+    """Return the shapes of outputs, targets and what a loss makes of them, where they differ; () where nothing fits."""
+    op = reading.op
+    if op is not None and len(op.inputs) > 1 and op.function in _PAIRWISE:
+        left, right = op.inputs[0].shape, op.inputs[1].shape
+        if left != right and _several(left) and _several(right) and not indices_for_binary(reading):
+            return left, right, _broadcast(left, right)
+    for step in trace.ops:
+        if step.layer == "loss" and step.function in _ARITHMETIC and len(step.inputs) == 2 and step.outputs:
+            # Exactly one of the two hangs on the net: distances between all pairs of samples are no accident.
+            one, other = sorted(step.inputs, key=lambda ref: not ref.requires_grad)
+            result, largest = step.outputs[0].shape, max(prod(one.shape), prod(other.shape))
+            meet = one.requires_grad and not other.requires_grad and one.shape[:1] == other.shape[:1]
+            if meet and _several(one.shape) and prod(result) > largest:
+                return one.shape, other.shape, result
+    return None
+
+
+def _several(shape: Shape) -> bool:
+    return len(shape) > 0 and shape[0] > 1
+
+
+def _broadcast(left: Shape, right: Shape) -> Shape:
+    try:
+        return tuple(torch.broadcast_shapes(left, right))
+    except RuntimeError:
+        return ()
