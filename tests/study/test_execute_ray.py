@@ -126,14 +126,16 @@ def cluster() -> Iterator[ModuleType]:
     """A cluster of two CPUs on this machine, to which `execute` finds itself connected."""
     ray = pytest.importorskip("ray")
     before = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=2,
-        include_dashboard=False,
-        object_store_memory=execute_ray.STORE_BYTES,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")  # else its workers stand still on a busy machine
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            object_store_memory=execute_ray.STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     signal.signal(signal.SIGTERM, before)
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield ray
@@ -183,6 +185,7 @@ def test_a_cell_that_kills_its_worker_three_times_has_failed(cluster, tmp_path):
     assert outcome.reason == "its worker process was killed or crashed, three times"
     assert len(set(tries(task))) == len(tries(task)) == 3
     assert outcome.attempt == tries(task)[-1]
+    assert StudyFolder(tmp_path).outcome_of(task.key).reason == outcome.reason
 
 
 @pytest.mark.ray
@@ -198,10 +201,12 @@ def test_a_cell_that_was_committed_before_the_kill_is_not_made_again(cluster, tm
 def test_failures_of_the_training_are_outcomes(cluster, tmp_path):
     final, bug, full = (task_in(tmp_path, number) for number in range(3))
     assert executed([final], refused)[final.key] == refused(final)
+    assert StudyFolder(tmp_path).outcome_of(final.key).final
     assert len(tries(final)) == 2  # and the one just now
     reason = executed([bug], with_a_bug)[bug.key].reason
     assert reason == "ZeroDivisionError: no such luck, three times"
     assert executed([full], full_at_first)[full.key].state == "done"
+    assert not StudyFolder(tmp_path).failure(full.key).exists()
     assert len(set(tries(full))) == 2
 
 

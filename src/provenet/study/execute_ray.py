@@ -64,7 +64,7 @@ def execute(
     Args:
         tasks: cells of one study; its folder and the data have the same path on all machines.
         address: "local" starts a cluster on this machine and ends it again; "auto" or HOST:PORT connects to one.
-        heard: gets each outcome as it comes, in this thread.
+        heard: gets each outcome as it comes, in this thread; a failure is written down before.
         progress: gets the key of a cell and the share of its updates that is done, in [0, 1], now and then.
         workers: cells at the same time, also those that share the GPUs; None: as many as there are CPUs for, one a GPU.
         work: makes an outcome of a task, and of observers where `progress` is given.
@@ -276,11 +276,14 @@ class _Sitting:
                     running[self._begun(tried, board)] = tried
                 ended, _ = self.ray.wait(list(running), timeout=PAUSE_S)
                 for ref in ended:
-                    answer = self._answer(ref, running.pop(ref))
+                    tried = running.pop(ref)
+                    answer = self._answer(ref, tried)
                     if isinstance(answer, _Try):
                         waiting.append(answer)
-                    else:
-                        heard(answer)
+                        continue
+                    if answer.state == "failed":
+                        StudyFolder(tried.task.study).note_failure(tried.task, answer)
+                    heard(answer)
                 if progress is not None:
                     for key, share in self.ray.get(board.take.remote()).items():
                         progress(key, share)
