@@ -11,17 +11,22 @@ from provenet.doctor.attempt import Attempt
 from provenet.doctor.battery import Battery, try_loss
 from provenet.doctor.case import Case, Pair, forward
 from provenet.doctor.clock import Clock
+from provenet.doctor.course import Course, course
 from provenet.doctor.dependence import Dependence, depend
 from provenet.doctor.double import Double
 from provenet.doctor.gaze import Gaze, look_around
 from provenet.doctor.passes import Passes, make_passes
 from provenet.doctor.probe import Probe
 from provenet.doctor.reading import Reading, read
+from provenet.doctor.stride import Stride, stride
 from provenet.doctor.tree import fresh, num_samples, take
 from provenet.doctor.walk import Walk, walk
 
 PASS_SHARE = 0.08
 """Share of the budget that one pass may take; larger batches are cut."""
+QUICK_S = 0.01
+STRIDE_SAMPLES = 16
+"""Samples of the update that is measured: as many as a short training has."""
 BACKWARD = 3.0
 """A pass forward and backward costs about three times one forward."""
 
@@ -43,6 +48,8 @@ class Examination:
         self.case = case
         self.double = double
         self.clock = clock
+        self.loud: frozenset[str] = frozenset()
+        """Ids of the errors and warnings that were found so far."""
 
     @cached_property
     def batches(self) -> tuple[Pair, ...]:
@@ -83,6 +90,27 @@ class Examination:
             raise Unavailable(str(self.walk.failure))
         self._need(self.pass_s * BACKWARD)
         return make_passes(self.double, self.batches, lambda seconds: self.clock.allows(4 * seconds))
+
+    @cached_property
+    def stride(self) -> Stride:
+        """One update of the caller's optimizer.
+
+        Raises:
+            Unavailable: there is no optimizer, a pass fails, or the optimizer cannot be used in this way.
+        """
+        if self.case.optimizer is None or self.passes.failure is not None:
+            raise Unavailable(str(self.passes.failure or "no optimizer was given"))
+        few = take(self.batches[0], slice(STRIDE_SAMPLES))
+        self._need(self.pass_s * BACKWARD * num_samples(few[0]) / max(num_samples(self.batches[0][0]), 1))
+        found = stride(self.double, few)
+        if found.failure is not None:
+            raise Unavailable(str(found.failure))
+        return found
+
+    @cached_property
+    def course(self) -> Course | None:
+        """Where the schedule goes; None without one, or where it cannot be told."""
+        return course(self.case.schedule, self.case.optimizer)
 
     @cached_property
     def dependence(self) -> Dependence:
@@ -134,7 +162,14 @@ class Examination:
 
     @cached_property
     def _sample_s(self) -> float:
-        """Seconds of a forward pass a sample, of two samples in evaluation mode; 0 where it cannot be measured."""
+        """Seconds of a forward pass a sample, of two samples in evaluation mode; 0 where it cannot be measured.
+
+        The first pass of a process makes ready what later ones find made: a slow one is timed once more.
+        """
+        seconds = self._timed_s()
+        return min(seconds, self._timed_s()) if seconds > QUICK_S else seconds
+
+    def _timed_s(self) -> float:
         double, few = self.double, take(self.case.batches[0][0], slice(2))
         double.model.eval()
         started = time.monotonic()
