@@ -31,6 +31,7 @@ class Suspicion:
         unconfirmed: "keep": say it all the same (strong evidence without training); "info": as an info; "drop": not.
         base: a change of both arms, such as another rate; None: as the caller trains.
         samples: of each batch in the probe; more than the usual where the fault grows with the batch.
+        steps: updates of an arm, where there is time for them; more than the usual where the fault acts slowly.
     """
 
     finding: Finding
@@ -38,6 +39,7 @@ class Suspicion:
     unconfirmed: Unconfirmed = "drop"
     base: Fix | None = None
     samples: int | None = None
+    steps: int | None = None
 
 
 Look = Callable[["Examination"], Iterable["Finding | Suspicion"]]

@@ -29,8 +29,13 @@ SAMPLES = 16
 GAIN = 0.2
 """Share of the loss gap that a fix must close to confirm a cause; smaller gains are within what orders differ by."""
 LEVEL = 0.05
-BLOWN = 3.0
-"""An arm whose loss is this many times what it began with has diverged, and is stopped."""
+SHARE = 0.3
+"""Share of the budget that one comparison may take: a net may be under more than one suspicion."""
+CLEAR = 0.01
+"""With two repeats a fix is believed below this p, and the third is saved."""
+BLOWN = 100.0
+"""An arm whose loss is this many times what it began with has diverged, and is stopped. Nets with batch norm at a sound
+high rate reach several times their first loss, and come back."""
 DEFAULT_LR = 1e-3
 """Of Adam, which trains where the caller gave no optimizer: the rate its authors recommend."""
 
@@ -45,6 +50,7 @@ class Trial:
         optimizer: a copy of the caller's that holds the double's parameters; Adam where none was given.
         batches: what it trains on, samples shuffled anew for every repeat.
         after_step: called after every update, with its number from 1; a schedule, say.
+        until: share of the first loss at which it has learned enough, and ends; None: it takes all its updates.
     """
 
     model: nn.Module
@@ -52,6 +58,7 @@ class Trial:
     optimizer: torch.optim.Optimizer
     batches: list[Pair]
     after_step: Callable[[int], None] | None = None
+    until: float | None = None
 
     def scale_lr(self, factor: float) -> None:
         """Multiply the rate of every parameter group."""
@@ -111,7 +118,7 @@ class Comparison:
         fixed: mean share with it.
         diverged: repeats in which the arms diverged: without the fix, with it.
         repeats: R.
-        steps: updates of an arm.
+        steps: updates of the longest arm.
     """
 
     gain: float
@@ -154,7 +161,8 @@ class Probe:
     clock: Clock
     floor: float = 0.0
     step_s: float = 0.0
-    _plain: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
+    _arms: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
+    _planned: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
     def compare(
         self, fix: Fix, base: Fix | None = None, steps: int = STEPS, repeats: int = REPEATS, samples: int | None = None
@@ -176,12 +184,26 @@ class Probe:
         if steps < FEWEST_STEPS:
             return None
         pairs: list[tuple[Arm, Arm]] = []
-        for repeat in range(repeats):
-            plain = self._shared(base, repeat, steps, samples)
+        while len(pairs) < repeats and not self._settled(pairs):
+            plain = self._trained((base,), len(pairs), steps, samples)
             if plain.failure is not None or not self.clock.allows(plain.seconds):
                 break
-            pairs.append((plain, self.arm(_both(base, fix), repeat, steps, samples)))
-        return self._compared(pairs, steps) if len(pairs) > 1 else None
+            pairs.append((plain, self._trained((base, fix), len(pairs), steps, samples)))
+        return self._compared(pairs) if len(pairs) > 1 or self._settled(pairs) else None
+
+    def single(self, *fixes: Fix, times: int = 1) -> Arm | None:
+        """Train once, as the first repeat of `compare` does, which then need not do it again.
+
+        Args:
+            fixes: one after the other.
+            times: as many updates.
+
+        Returns:
+            None where there is no time.
+        """
+        steps = self._affordable(STEPS, 2 * REPEATS, SAMPLES) * times
+        enough = steps >= FEWEST_STEPS and self.clock.allows((steps + len(self.batches[:4])) * self.step_s * SAMPLES)
+        return self._trained((None, *fixes), 0, steps, SAMPLES) if enough else None
 
     def arm(self, fix: Fix | None = None, repeat: int = 0, steps: int = STEPS, samples: int = SAMPLES) -> Arm:
         """Train once; the double is reset afterwards.
@@ -203,7 +225,11 @@ class Probe:
             done.end = _taken(trial)
         self.double.reset()
         diverged = done.diverged or any(not math.isfinite(value) for value in done.end)
-        return Arm(tuple(done.losses), done.start, done.end, diverged, attempt.failure, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if done.losses:
+            passes = len(done.losses) + len(done.start)
+            self.step_s = seconds / (passes * min(samples, self.double.case.batch_size))
+        return Arm(tuple(done.losses), done.start, done.end, diverged, attempt.failure, seconds)
 
     def _trial(self, repeat: int, samples: int) -> Trial:
         double = self.double
@@ -231,24 +257,48 @@ class Probe:
             if done.blown():
                 done.diverged = True
                 return
+            if trial.until is not None and done.losses[-1] < trial.until * fmean(done.start):
+                return
 
-    def _shared(self, base: Fix | None, repeat: int, steps: int, samples: int) -> Arm:
-        key = (base, repeat, steps, samples)
-        if key not in self._plain:
-            self._plain[key] = self.arm(base, repeat, steps, samples)
-        return self._plain[key]
+    def _trained(self, fixes: tuple[Fix | None, ...], repeat: int, steps: int, samples: int) -> Arm:
+        """Return the arm with some fixes one after the other; each is trained once."""
+        key = (*fixes, repeat, steps, samples)
+        if key not in self._arms:
+            self._arms[key] = self.arm(_all(fixes), repeat, steps, samples)
+        return self._arms[key]
 
     def _affordable(self, steps: int, arms: int, samples: int) -> int:
-        """Return how many steps each of several arms may have; taking the losses before and after costs some, too."""
-        step_s = self.step_s * min(samples, self.double.case.batch_size)
-        return steps if step_s <= 0 else min(steps, int(self.clock.left / (arms * step_s)) - len(self.batches[:4]))
+        """Return how many steps each of several arms may have; taking the losses before and after costs some, too.
 
-    def _compared(self, pairs: list[tuple[Arm, Arm]], steps: int) -> Comparison:
+        Arms are shared, so the number that was planned first holds while there is time for it.
+        """
+
+        def room(seconds: float) -> int:
+            step_s = self.step_s * min(samples, self.double.case.batch_size)
+            return steps if step_s <= 0 else int(seconds / (arms * step_s)) - len(self.batches[:4])
+
+        if room(SHARE * self.clock.budget_s) < steps and not self._arms:
+            # Passes that record are slow for small nets: a step is timed before it is believed to be dear.
+            self.arm(_first_batch, steps=1, samples=samples)
+        share = max(FEWEST_STEPS, room(SHARE * self.clock.budget_s))
+        planned = self._planned.setdefault((steps, arms, samples), min(steps, share))
+        return min(planned, room(self.clock.left))
+
+    def _settled(self, pairs: list[tuple[Arm, Arm]]) -> bool:
+        """Return whether more repeats would tell nothing new: no gain in the first, or a clear one in two."""
+        if not pairs:
+            return False
+        compared = self._compared(pairs)
+        hopeless = compared.gain <= 0.0
+        return hopeless or (len(pairs) > 1 and compared.confirms and (compared.p or 0.0) < CLEAR)
+
+    def _compared(self, pairs: list[tuple[Arm, Arm]]) -> Comparison:
         plain = [share for one, _ in pairs for share in one.closed(self.floor)]
         fixed = [share for _, other in pairs for share in other.closed(self.floor)]
         tested = paired_test([a - b for a, b in zip(fixed, plain, strict=True)])
         diverged = (sum(one.diverged for one, _ in pairs), sum(other.diverged for _, other in pairs))
         gain = fmean(fixed) - fmean(plain)
+        steps = max(len(arm.losses) for pair in pairs for arm in pair)
         return Comparison(gain, tested.p, fmean(plain), fmean(fixed), diverged, len(pairs), steps)
 
 
@@ -265,6 +315,10 @@ class _Losses:
         """Return whether the last loss is not finite, or has left everything behind."""
         last, first = self.losses[-1], abs(fmean(self.start))
         return not math.isfinite(last) or abs(last) > BLOWN * max(first, 1.0)
+
+
+def _first_batch(trial: Trial) -> None:
+    trial.batches = trial.batches[:1]
 
 
 def _trained(trial: Trial) -> list[Tensor]:
@@ -308,10 +362,10 @@ def _joined(trees: Sequence[Any]) -> Any:
     return first
 
 
-def _both(base: Fix | None, fix: Fix) -> Fix:
+def _all(fixes: Sequence[Fix | None]) -> Fix:
     def change(trial: Trial) -> None:
-        if base is not None:
-            base(trial)
-        fix(trial)
+        for fix in fixes:
+            if fix is not None:
+                fix(trial)
 
     return change
