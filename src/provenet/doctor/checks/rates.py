@@ -1,0 +1,232 @@
+"""The learning rate: too high where a lower one learns and this one does not, too low where nothing moves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+from provenet.doctor.check import Check, Suspicion
+from provenet.doctor.course import highest_rate
+from provenet.doctor.examination import Examination
+from provenet.doctor.probe import GAIN, Arm, Fix, Trial
+from provenet.doctor.stride import Stride
+from provenet.records.finding import Finding
+
+STUCK = 0.1
+"""Share of the loss gap that training as it is closes at most, where its rate is called too high: sound high rates
+begin roughly, but they do begin."""
+RECOVERY = 3
+"""A rate that failed is given this many times as many updates to recover, as rates with momentum do."""
+CALM = 10.0
+"""Updates that closing the loss gap would take along a straight slope, above which a loss that does follow its slope
+says that the rate is not too high."""
+LOWER = (0.1, 0.01, 0.001)
+SLOW = 1e4
+"""The same, from which a rate is suspected to be too low. Usual rates need 10 to 1000."""
+NEVER = 1e6
+"""The same, from which it is an error: no training is as long."""
+STILL = 1e-5
+"""Update relative to the weights below which a rate is suspected; 1e-3 is usual (Karpathy, CS231n)."""
+USUAL = 10.0
+"""The same number of updates, for the rate that is tried instead; a tenth of it as well."""
+LEARNED = 0.05
+"""Share of the gap that training as it is closes at most, where its rate is called too low."""
+TRAINED = 0.5
+"""A net whose loss is below this share of that of a guess has been trained: it has little left to close."""
+
+
+@cache
+def scaled(factor: float) -> Fix:
+    """Return the fix that multiplies every rate; the same object for the same factor, so that arms are shared."""
+
+    def fix(trial: Trial) -> None:
+        trial.scale_lr(factor)
+
+    return fix
+
+
+def _lr_too_high(examination: Examination) -> Iterable[Finding]:
+    case = examination.case
+    if case.optimizer is None or _warms_up(examination):
+        return
+    stride = examination.stride
+    if stride.straight() and _steps(examination, stride) > CALM:
+        return
+    plain = examination.probe.single()
+    if plain is None or not _fails(examination, plain) or _recovers(examination):
+        return
+    factor = _best(examination, LOWER)
+    compared = None if factor is None else examination.probe.compare(scaled(factor))
+    if factor is None or compared is None or not compared.confirms or compared.plain > STUCK:
+        return
+    lr, better = _rate(examination), _rate(examination) * factor
+    wild = compared.diverged[0] == compared.repeats
+    ends = "leaves the finite numbers" if wild else f"goes from {_mean(plain.start):.3g} to {_mean(plain.end):.3g}"
+    yield Finding(
+        id="lr-too-high",
+        severity="error" if wild else "warning",
+        layer="optimizer",
+        evidence={"lr": lr, "lr_tried": better, "relative_update": stride.ratio} | compared.evidence(),
+        message=f"At a rate of {lr:.3g} the loss {ends} in {compared.steps} updates; at {better:.3g} it falls.",
+        fix=_set_rate(better),
+        overrides=(f"optimizer.lr={better:.3g}",),
+        gain=round(compared.gain, 3),
+    )
+
+
+def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
+    if examination.case.optimizer is None or _warms_up(examination):
+        return
+    lr = _rate(examination)
+    if lr == 0:
+        yield _low_rate(0.0, 1e-3, "error", {"lr": 0.0}, "The rate of every parameter group is 0: nothing is learned.")
+        return
+    stride = examination.stride
+    steps = _steps(examination, stride)
+    if not (steps > SLOW or 0 < stride.ratio < STILL) or trained(examination):
+        return
+    plain = examination.probe.single()
+    usual = 10.0 ** max(1, round(math.log10(min(steps, 1e12) / USUAL)))
+    if plain is None or plain.diverged or plain.failure is not None or _closed(examination, plain) > LEARNED:
+        return
+    factor = _best(examination, (usual, usual / 10) if usual > 10 else (usual,))
+    if factor is None:
+        return
+    told = f"{steps:.2g}" if math.isfinite(steps) else "no number of"
+    finding = _low_rate(
+        lr,
+        lr * factor,
+        "error" if steps > NEVER else "warning",
+        {"lr": lr, "updates_to_close_gap": steps, "relative_update": stride.ratio, "lr_tried": lr * factor},
+        f"At a rate of {lr:.3g} an update moves the weights by {stride.ratio:.1e} of their length: along its slope the "
+        f"loss would need {told} updates.",
+    )
+    yield Suspicion(finding, scaled(factor))
+
+
+def _low_rate(lr: float, better: float, severity: Any, evidence: dict[str, Any], message: str) -> Finding:
+    return Finding(
+        id="lr-too-low",
+        severity=severity,
+        layer="optimizer",
+        evidence=evidence,
+        message=message,
+        fix=_set_rate(better),
+        overrides=(f"optimizer.lr={better:.3g}",),
+    )
+
+
+def _steps(examination: Examination, stride: Stride) -> float:
+    """Return how many updates it would take to close the loss gap along a straight slope."""
+    gap = max(stride.loss - examination.battery.floor, 1e-12)
+    return gap / stride.promised if stride.promised > 0 else math.inf
+
+
+def _rate(examination: Examination) -> float:
+    """Return the highest rate of all groups that hold a parameter of the net."""
+    groups = [group for group in examination.walk.groups if group.names]
+    return max((float(group.settings.get("lr") or 0.0) for group in groups), default=0.0)
+
+
+def _warms_up(examination: Examination) -> bool:
+    """Return whether the rate is going to rise: then that of the first steps says little."""
+    groups = [group.settings for group in examination.walk.groups]
+    rises = any(highest_rate(group) > 1.01 * float(group.get("lr") or 0.0) for group in groups)
+    course = examination.course
+    return rises or (course is not None and course.bound and course.first < 0.99)
+
+
+def trained(examination: Examination) -> bool:
+    """Return whether the net has learned already."""
+    guess = examination.battery.own.get("uniform", math.nan)
+    return math.isfinite(guess) and examination.stride.loss < TRAINED * guess
+
+
+def _closed(examination: Examination, arm: Arm) -> float:
+    return _mean(arm.closed(examination.battery.floor))
+
+
+def _fails(examination: Examination, arm: Arm) -> bool:
+    """Return whether training as it is learns nothing, or forgets what was learned."""
+    if arm.diverged:
+        return True
+    guess = examination.battery.own.get("uniform", math.nan)
+    kept = math.isfinite(guess) and _mean(arm.end) < TRAINED * guess
+    return arm.failure is None and _closed(examination, arm) < STUCK and not kept
+
+
+def _recovers(examination: Examination) -> bool:
+    """Return whether a longer training at the same rate learns after all; no where there is no time for it."""
+    longer = examination.probe.single(times=RECOVERY)
+    return longer is not None and not _fails(examination, longer) and _closed(examination, longer) > 2 * STUCK
+
+
+def _best(examination: Examination, factors: Sequence[float]) -> float | None:
+    """Return the factor of the rate that closes most of the gap in one training; None where there is no time."""
+    found: list[tuple[float, float]] = []
+    for factor in factors:
+        arm = examination.probe.single(scaled(factor))
+        if arm is None:
+            break
+        found.append((_closed(examination, arm), factor))
+        if found[-1][0] > 0.5:
+            break
+    return max(found)[1] if found else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / max(len(values), 1)
+
+
+def _set_rate(lr: float) -> str:
+    return f"for group in optimizer.param_groups: group['lr'] = {lr:.3g}"
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        id="lr-too-high",
+        look=_lr_too_high,
+        cost="probe",
+        shows="The loss rises or jumps from the first updates on, becomes NaN, or falls to that of a guess and stays "
+        "there; scores grow large, ReLU units die.",
+        signal="A short training as the caller trains ends above 90 % of its first loss, or diverges, in all repeats "
+        "and also when it is given three times as long; the same with a tenth, a hundredth or a thousandth of the rate "
+        "closes at least 20 % more of the loss gap. Not tried where the loss follows its slope and an update is short.",
+        fix="Lower the rate as the probe did; usual are 0.1 for SGD with batch norm, 0.01 without, and 1e-3 for Adam.",
+        before="optimizer = torch.optim.Adam(model.parameters(), lr=0.1)",
+        after="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
+        silent="High rates that begin roughly and recover. Rates that are about to rise by a schedule. Nets that have "
+        "been trained and keep what they know. Causes that a lower rate only eases, as raw inputs or summed losses, "
+        "hide it.",
+        source="Schneider et al. (2021), Cockpit (the loss along a step); Smith (2017), learning-rate range test; the "
+        "paired probe is ours.",
+        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "CALM": CALM, "GAIN": GAIN},
+        hides=(
+            "loss-not-finite",
+            "exploding-gradients",
+            "cannot-overfit-batch",
+            "momentum-too-high",
+            "constant-output",
+        ),
+    ),
+    Check(
+        id="lr-too-low",
+        look=_lr_too_low,
+        cost="probe",
+        shows="The loss stays where it began, or falls in the fourth digit an epoch, and weights hardly change.",
+        signal="One update is measured: along its slope the loss would need more than 10,000 of them to close its gap, "
+        "or it moves the weights by less than 1e-5 of their length. A short training as the caller trains closes less "
+        "than 5 % of the gap, and one at a higher rate at least 20 % more. A rate of 0 is proof.",
+        fix="Raise the rate as the probe did; usual are 0.1 for SGD with batch norm, 0.01 without, and 1e-3 for Adam.",
+        before="optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)",
+        after="optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)",
+        silent="Warm-up, known by the schedule or by what it wrote into the optimizer. Small rates for a pretrained "
+        "body beside a head that learns. Nets that have been trained.",
+        source="Karpathy, CS231n (updates of 1e-3 of the weights); SageMaker Debugger's WeightUpdateRatio has a fixed "
+        "1e-8; counting updates along the slope is ours.",
+        thresholds={"SLOW": SLOW, "NEVER": NEVER, "STILL": STILL, "LEARNED": LEARNED, "TRAINED": TRAINED, "GAIN": GAIN},
+        hides=("cannot-overfit-batch",),
+    ),
+)
