@@ -1,0 +1,157 @@
+"""Fixes that the probe can try on a net that others built: weights drawn anew, layers wrapped, functions exchanged.
+
+All change the trial only: the double is put back behind every arm, hooks included.
+"""
+
+# N batch, U units
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from provenet.core.rng import torch_generator
+from provenet.doctor.kinds import DROPOUT, function_name
+from provenet.doctor.probe import Fix, Trial
+
+RELU_GAIN = math.sqrt(2)
+TANH_GAIN = 5 / 3
+_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
+
+
+def fan_in(module: nn.Module) -> int:
+    """Return how many numbers a unit of a linear layer or convolution adds up."""
+    weight: Any = module.weight
+    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+        taps = math.prod(weight.shape[2:]) / math.prod(module.stride)
+        return max(1, int(weight.shape[0] / module.groups * taps))
+    return int(math.prod(weight.shape[1:]))
+
+
+def redraw(layers: Collection[str], gain: float = RELU_GAIN) -> Fix:
+    """Return the fix that draws the weights of some layers from He's law, with biases 0 and norms 1 and 0.
+
+    Args:
+        layers: paths of linear layers, convolutions and norms; others are left alone.
+        gain: standard deviation of a weight times the root of its fan-in.
+    """
+
+    def fix(trial: Trial) -> None:
+        generator = torch_generator(0, "redraw")
+        with torch.no_grad():
+            for name, module in trial.model.named_modules():
+                if name in layers and isinstance(module, _LAYERS):
+                    drawn = torch.randn(module.weight.shape, generator=generator) * gain / math.sqrt(fan_in(module))
+                    module.weight.copy_(drawn)
+                    if module.bias is not None:
+                        module.bias.zero_()
+                elif name in layers and isinstance(module, _NORMS) and module.weight is not None:
+                    module.weight.fill_(1.0)
+                    if module.bias is not None:
+                        module.bias.zero_()
+
+    return fix
+
+
+def wrap(layers: Collection[str], change: Callable[[Tensor, Tensor], Tensor]) -> Fix:
+    """Return the fix that changes what some layers give.
+
+    Args:
+        layers: paths of modules.
+        change: (input, output) -> output.
+    """
+
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        return change(inputs[0], output) if inputs and isinstance(output, Tensor) else output
+
+    def fix(trial: Trial) -> None:
+        for name, module in trial.model.named_modules():
+            if name in layers:
+                module.register_forward_hook(hook)
+
+    return fix
+
+
+def with_relu(before: Tensor, after: Tensor) -> Tensor:
+    """Return what a layer gives, rectified."""
+    return F.relu(after)
+
+
+def with_skip(before: Tensor, after: Tensor) -> Tensor:
+    """Return what a layer gives with its input added, where shapes agree; the scale stays."""
+    return (before + after) / RELU_GAIN if before.shape == after.shape else after
+
+
+def with_norm(before: Tensor, after: Tensor) -> Tensor:
+    """Return what a layer gives, normalised over the batch as batch norm does in training."""
+    return F.batch_norm(after, None, None, training=True) if after.dim() > 1 and len(after) > 1 else after
+
+
+class _Exchange(TorchFunctionMode):
+    """Runs another function in place of some."""
+
+    def __init__(self, others: dict[str, Callable[..., Any]]) -> None:
+        super().__init__()
+        self._others = others
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        other = self._others.get(function_name(func))
+        return func(*args, **(kwargs or {})) if other is None else other(*args, **(kwargs or {}))
+
+
+class _Exchanged(nn.Module):
+    """A net that runs with some functions exchanged."""
+
+    def __init__(self, net: nn.Module, others: dict[str, Callable[..., Any]]) -> None:
+        super().__init__()
+        self.net = net
+        self._others = others
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        with _Exchange(self._others):
+            return self.net(*inputs, **named)
+
+
+def exchange(others: dict[str, Callable[..., Any]]) -> Fix:
+    """Return the fix that calls other functions than the net does, whether modules call them or its forward.
+
+    Args:
+        others: by name (see `kinds.function_name`), what is called in its place, with the same arguments.
+    """
+
+    def fix(trial: Trial) -> None:
+        trial.model = _Exchanged(trial.model, others)
+
+    return fix
+
+
+def lighter_dropout(most: float, p: float) -> Fix:
+    """Return the fix that lets dropouts of more than `most` drop a share of `p`."""
+
+    def lighter(name: str) -> Callable[..., Tensor]:
+        function: Callable[..., Tensor] = getattr(F, name)
+
+        def dropped(values: Tensor, *args: Any, **named: Any) -> Tensor:
+            given = args[0] if args else named.pop("p", 0.5)
+            return function(values, p if given > most else given, *args[1:], **named)
+
+        return dropped
+
+    return exchange({name: lighter(name) for name in DROPOUT if hasattr(F, name)})
+
+
+def together(*fixes: Fix) -> Fix:
+    """Return several fixes as one."""
+
+    def fix(trial: Trial) -> None:
+        for one in fixes:
+            one(trial)
+
+    return fix
