@@ -134,7 +134,7 @@ def given_line(lr=0.1, loss=F.mse_loss):
     nn.init.zeros_(model.weight)
     x = torch.ones(4, 1)
     optimizer = SGD(model.parameters(), lr=lr)
-    return Given(model, [(x, 2 * x)], loss, optimizer, test=(x, 2 * x), score=lambda net, _: float(net.weight))
+    return Given(model, [(x, 2 * x)], loss, optimizer, test=(x, 2 * x), score=lambda net, _: float(net.weight.detach()))
 
 
 def test_training_takes_the_steps_of_gradient_descent():
