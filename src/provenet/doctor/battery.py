@@ -13,6 +13,7 @@ from torch import Tensor
 
 from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Loss, loss_of
+from provenet.doctor.kinds import ELEMENTWISE
 from provenet.doctor.reading import Reading
 from provenet.doctor.tree import map_tensors, tensors
 
@@ -67,8 +68,9 @@ def try_loss(loss_fn: Loss, reading: Reading, targets: Any, outputs: Any) -> Bat
         return {name: _taken(loss_fn, _filled(outputs, one), targets, name, failures) for name, one in answers.items()}
 
     raw = taken("")
-    unit = taken(_UNIT[reading.task]) if reading.task in _UNIT else raw
-    own = taken(reading.given) if reading.given in ("softmax", "log_softmax", "sigmoid") else raw
+    unit = raw if _amounts(reading) else taken(_UNIT.get(reading.task, ""))
+    mapped = reading.given in ("softmax", "log_softmax", "sigmoid") and not _amounts(reading)
+    own = taken(reading.given) if mapped else raw
     return Battery(own, raw, unit, _doubled(loss_fn, outputs, targets), _guess(reading), failures)
 
 
@@ -78,18 +80,25 @@ def _answers(reading: Reading) -> dict[str, Tensor]:
     if score is None or target is None or reading.task == "unknown":
         return {}
     zeros = torch.zeros_like(score, dtype=torch.float32)
+    if _amounts(reading):
+        if target.numel() != score.numel():
+            return {}
+        values = target.reshape(score.shape).float()
+        middle = (values.max() + values.min()) / 2
+        return {"perfect": values, "uniform": zeros + values.mean(), "wrong": 2 * middle - values}
     if reading.task == "classes":
         right = _one_hot(zeros, target, reading)
         wrong = right.roll(1, 1)
         return _scaled(right, zeros, wrong)
     if target.numel() != score.numel():
         return {}
-    values = target.reshape(score.shape).float()
-    if reading.task == "labels":
-        signs = values * 2 - 1
-        return _scaled(signs, zeros, -signs)
-    mean = values.mean()
-    return {"perfect": values, "uniform": zeros + mean, "wrong": 2 * mean - values}
+    signs = target.reshape(score.shape).float() * 2 - 1
+    return _scaled(signs, zeros, -signs)
+
+
+def _amounts(reading: Reading) -> bool:
+    """Return whether the loss compares values: then the perfect answer is the target itself."""
+    return reading.task == "regression" or reading.loss in ELEMENTWISE
 
 
 def _scaled(right: Tensor, zeros: Tensor, wrong: Tensor) -> dict[str, Tensor]:

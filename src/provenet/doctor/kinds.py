@@ -42,6 +42,8 @@ LOSS = _names(
     "multilabel_margin_loss multilabel_soft_margin_loss cosine_embedding_loss margin_ranking_loss triplet_margin_loss "
     "ctc_loss"
 )
+ELEMENTWISE = _names("mse_loss l1_loss smooth_l1_loss huber_loss")
+"""Losses that compare values, not answers."""
 CUTS = _names(
     "detach data.get numpy item tolist array argmax argmin max_indices from_numpy gt lt ge le eq ne greater less bool "
     "long int"

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from provenet.doctor.check import Check
 from provenet.doctor.checks.pairing import (
-    ELEMENTWISE,
     SURE,
     TIMES_TOO_MANY,
     head_fault,
@@ -17,6 +16,7 @@ from provenet.doctor.checks.pairing import (
     outer_product,
 )
 from provenet.doctor.examination import Examination
+from provenet.doctor.kinds import ELEMENTWISE
 from provenet.doctor.reading import Reading
 from provenet.records.finding import Finding
 
@@ -144,7 +144,14 @@ CHECKS: tuple[Check, ...] = (
         silent="Weights and masks that are broadcast on purpose: they make nothing larger than the outputs. Batches of "
         "one sample.",
         source="torch warns: using a target size that is different to the input size.",
-        hides=("forward-fails", "constant-output", "cannot-overfit-batch", "bad-initial-loss", "labels-uninformative"),
+        hides=(
+            "forward-fails",
+            "constant-output",
+            "cannot-overfit-batch",
+            "bad-initial-loss",
+            "labels-uninformative",
+            "loss-sign",
+        ),
     ),
     Check(
         id="head-size-mismatch",

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from provenet.doctor.case import Case
-from provenet.doctor.kinds import PROBABILITIES
+from provenet.doctor.kinds import ELEMENTWISE, PROBABILITIES
 from provenet.doctor.reading import Reading
 from provenet.doctor.recorder import Op, Ref, Trace
 from provenet.doctor.tree import main_tensor, num_samples
 from provenet.records.finding import Evidence, Severity
 
-ELEMENTWISE = ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
 MANY_OUTPUTS, TIMES_TOO_MANY = 100, 10
 """A head of so many outputs, and so many times the classes that are seen, was made for other data (ImageNet, say)."""
 SURE = 1e-9

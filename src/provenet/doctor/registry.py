@@ -1,0 +1,34 @@
+"""Every check in one list, family by family; the order breaks ties between findings of one weight."""
+
+from __future__ import annotations
+
+from provenet.doctor.check import Check
+from provenet.doctor.checks import (
+    data,
+    graph,
+    init,
+    labels,
+    losses,
+    masks,
+    mode,
+    norm,
+    optimization,
+    outputs,
+    structure,
+    symptoms,
+)
+
+CHECKS: tuple[Check, ...] = (
+    *outputs.CHECKS,
+    *losses.CHECKS,
+    *labels.CHECKS,
+    *graph.CHECKS,
+    *data.CHECKS,
+    *masks.CHECKS,
+    *mode.CHECKS,
+    *norm.CHECKS,
+    *init.CHECKS,
+    *structure.CHECKS,
+    *optimization.CHECKS,
+    *symptoms.CHECKS,
+)
