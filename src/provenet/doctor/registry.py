@@ -5,15 +5,18 @@ from __future__ import annotations
 from provenet.doctor.check import Check
 from provenet.doctor.checks import (
     data,
+    failures,
     graph,
     init,
     labels,
+    loop,
     losses,
     masks,
     mode,
     norm,
     optimization,
     outputs,
+    rates,
     structure,
     symptoms,
 )
@@ -29,6 +32,9 @@ CHECKS: tuple[Check, ...] = (
     *norm.CHECKS,
     *init.CHECKS,
     *structure.CHECKS,
+    *rates.CHECKS,
     *optimization.CHECKS,
+    *loop.CHECKS,
+    *failures.CHECKS,
     *symptoms.CHECKS,
 )
