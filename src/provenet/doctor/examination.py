@@ -8,17 +8,23 @@ from functools import cached_property
 import torch
 
 from provenet.doctor.attempt import Attempt
+from provenet.doctor.augmented import Augmented, augment
 from provenet.doctor.battery import Battery, try_loss
 from provenet.doctor.case import Case, Pair, forward
+from provenet.doctor.chains import Chains, read_chains
 from provenet.doctor.clock import Clock
 from provenet.doctor.course import Course, course
 from provenet.doctor.dependence import Dependence, depend
 from provenet.doctor.double import Double
 from provenet.doctor.gaze import Gaze, look_around
+from provenet.doctor.intake import Intake, take_in
 from provenet.doctor.passes import Passes, make_passes
 from provenet.doctor.probe import Probe
+from provenet.doctor.pull import Pull, pull
 from provenet.doctor.reading import Reading, read
+from provenet.doctor.samples import Entry, Samples, enter, pool
 from provenet.doctor.stride import Stride, stride
+from provenet.doctor.travel import Travel, spread_of, travel
 from provenet.doctor.tree import fresh, num_samples, take
 from provenet.doctor.walk import Walk, walk
 
@@ -63,6 +69,19 @@ class Examination:
         return walk(self.double, self.batches[0])
 
     @cached_property
+    def chains(self) -> Chains:
+        """Runs of layers in the walk: without activation, without merge, on single pixels."""
+        return read_chains(self.walk.trace)
+
+    @cached_property
+    def intakes(self) -> dict[int, Intake]:
+        """What batch norms are given, by index of their op in the walk; empty where that cannot be told."""
+        ops = [op for op in self.walk.trace.ops if op.function == "batch_norm" and op.layer != "loss"]
+        self._need(2 * self.pass_s)
+        found = take_in(self.double, self.batches[0])
+        return {op.index: one for op, one in zip(ops, found, strict=True)} if len(ops) == len(found) else {}
+
+    @cached_property
     def reading(self) -> Reading:
         """How outputs, targets and loss go together."""
         return read(self.walk, self.batches[0][1], self.case.loss_fn)
@@ -80,6 +99,29 @@ class Examination:
         return try_loss(self.double.loss_fn, self.reading, targets, self.walk.outputs)
 
     @cached_property
+    def pull(self) -> Pull | None:
+        """How hard the loss pulls at each target of the first batch; None where targets are no classes."""
+        targets = fresh(self.batches[0][1], self.case.device)
+        return pull(self.double.loss_fn, self.reading, targets, self.walk.outputs)
+
+    @cached_property
+    def samples(self) -> Samples | None:
+        """All samples as the caller gave them; None where inputs are no numbers of a kind with pictures."""
+        return pool(self.case.batches, self.reading)
+
+    @cached_property
+    def entry(self) -> Entry | None:
+        """What reaches the first weights."""
+        samples = self.samples
+        return None if samples is None else enter(self.double, self.walk, samples, self.batches[0])
+
+    @cached_property
+    def augmented(self) -> Augmented | None:
+        """Samples after the caller's transform; None without one."""
+        samples, transform = self.samples, self.case.transform
+        return None if samples is None or transform is None else augment(transform, samples, self.case.device)
+
+    @cached_property
     def passes(self) -> Passes:
         """A few batches forward and backward.
 
@@ -90,6 +132,18 @@ class Examination:
             raise Unavailable(str(self.walk.failure))
         self._need(self.pass_s * BACKWARD)
         return make_passes(self.double, self.batches, lambda seconds: self.clock.allows(4 * seconds))
+
+    @cached_property
+    def travel(self) -> Travel | None:
+        """How far the signal grows or shrinks from the first weights to the last; None where that cannot be told.
+
+        Raises:
+            Unavailable: not even one pass went through.
+        """
+        passes, entry = self.passes, self.entry
+        if entry is None or len(entry.values) < 2:
+            return None
+        return travel(passes, self.walk.trace, self.chains, spread_of(entry.values))
 
     @cached_property
     def stride(self) -> Stride:

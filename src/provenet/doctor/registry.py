@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from provenet.doctor.check import Check
 from provenet.doctor.checks import (
+    augmentation,
+    classes,
+    contents,
+    copies,
     data,
     failures,
     graph,
@@ -17,8 +21,10 @@ from provenet.doctor.checks import (
     optimization,
     outputs,
     rates,
+    relation,
     structure,
     symptoms,
+    weights,
 )
 
 CHECKS: tuple[Check, ...] = (
@@ -26,8 +32,14 @@ CHECKS: tuple[Check, ...] = (
     *losses.CHECKS,
     *labels.CHECKS,
     *graph.CHECKS,
+    *contents.CHECKS,
     *data.CHECKS,
     *masks.CHECKS,
+    *copies.CHECKS,
+    *classes.CHECKS,
+    *weights.CHECKS,
+    *augmentation.CHECKS,
+    *relation.CHECKS,
     *mode.CHECKS,
     *norm.CHECKS,
     *init.CHECKS,
