@@ -18,6 +18,7 @@ _HOMES = {
     "inspect": "provenet.api",
     "ablate": "provenet.api",
     "diagnose": "provenet.doctor.doctor",
+    "watch": "provenet.doctor.watch",
     "Run": "provenet.api",
     "Study": "provenet.api",
     "Recipe": "provenet.recipe.schema",
