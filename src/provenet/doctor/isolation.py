@@ -80,6 +80,7 @@ class Kept:
             if (weights or slot.kind != "parameter") and not is_lazy(slot.tensor):
                 value = origin.tensor.detach()
                 self._values.append((slot.tensor, value.clone() if source is None else value))
+        self._streams = [(stream, stream.get_state()) for module, _ in self._attributes for stream in _streams(module)]
         leaves = [slot.tensor for slot in slots if slot.tensor.is_leaf]
         self._leaves = [(leaf, leaf.requires_grad, leaf.grad) for leaf in leaves]
         self.clear_gradients()
@@ -104,6 +105,13 @@ class Kept:
         for tensor, value in self._values:
             # `.data` has a version counter of its own: a graph that the caller still holds stays valid.
             tensor.data.copy_(value)
+        for stream, before in self._streams:
+            stream.set_state(before)
+
+
+def _streams(module: nn.Module) -> list[torch.Generator]:
+    """Return the random streams that a module holds as attributes."""
+    return [value for value in vars(module).values() if isinstance(value, torch.Generator)]
 
 
 def _shallow(attributes: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -158,9 +166,7 @@ def deep_copy(things: Any, memo: dict[int, Any]) -> Any:
                 if not slot.tensor.is_leaf:
                     memo[id(slot.tensor)] = slot.tensor
             for held in modules_of(root):
-                for value in vars(held.module).values():
-                    if isinstance(value, torch.Generator):
-                        memo[id(value)] = value.clone_state()
+                memo |= {id(stream): stream.clone_state() for stream in _streams(held.module)}
     return copy.deepcopy(things, memo)
 
 
