@@ -225,6 +225,14 @@ class Meddler(Net):
         return super().forward(x)
 
 
+class LockedMeddler(Meddler):
+    """Cannot be copied either."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+
 class Hidden(nn.Module):
     """Layers in a list."""
 
@@ -239,7 +247,7 @@ class Hidden(nn.Module):
         return self.head(x)
 
 
-NETS = [Net, Busy, Locked, Stubborn, Shared, Graphed, Meddler, Hidden]
+NETS = [Net, Busy, Locked, Stubborn, Shared, Graphed, Meddler, LockedMeddler, Hidden]
 
 
 @pytest.mark.parametrize("kind", NETS)
@@ -286,9 +294,9 @@ def test_a_graph_of_the_callers_is_still_good():
 class Failing(Busy):
     """Raises in one of its calls, after it has changed everything."""
 
-    def __init__(self, at: int, locked: bool) -> None:
+    def __init__(self, at: int, locked: bool, error: type[BaseException] = RuntimeError) -> None:
         super().__init__()
-        self.at = at
+        self.at, self.error = at, error
         if locked:
             self.lock = threading.Lock()
 
@@ -297,7 +305,7 @@ class Failing(Busy):
         if self.calls == self.at:
             torch.set_grad_enabled(False)
             torch.set_default_dtype(torch.float64)
-            raise RuntimeError("out of luck")
+            raise self.error("out of luck")
         return out
 
 
@@ -308,6 +316,16 @@ def test_a_net_that_raises_is_what_it_was(at, locked):
     model = Failing(at, locked)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with Untouched(model, optimizer):
+        examined(model, optimizer=optimizer)
+
+
+@pytest.mark.parametrize("locked", [False, True])
+@pytest.mark.parametrize("at", [2, 13, 20])
+def test_an_interrupt_ends_the_examination_and_leaves_no_trace(at, locked):
+    torch.manual_seed(0)
+    model = Failing(at, locked, KeyboardInterrupt)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with Untouched(model, optimizer), pytest.raises(KeyboardInterrupt):
         examined(model, optimizer=optimizer)
 
 
@@ -339,6 +357,21 @@ def test_losses_that_raise_leave_no_trace(loss, stage):
         assert str(found.facts["failure"]).startswith(stage)
 
 
+@pytest.mark.parametrize("kind", [Net, Locked])
+def test_a_loss_that_goes_backward_itself_adds_nothing(kind):
+    torch.manual_seed(0)
+    model = kind()
+    optimizer = trained(model)
+
+    def loss(out: Tensor, y: Tensor) -> Tensor:
+        if out.requires_grad:
+            out.pow(2).mean().backward(retain_graph=True)
+        return CE(out, y)
+
+    with Untouched(model, optimizer):
+        examined(model, loss, optimizer)
+
+
 class TestWhatALossReaches:
     def test_the_net_itself(self):
         torch.manual_seed(0)
@@ -358,6 +391,8 @@ class TestWhatALossReaches:
         trained(critic)
 
         def loss(out: Tensor, y: Tensor) -> Tensor:
+            if torch.is_grad_enabled():
+                critic(torch.ones(4, 3, 8, 8)).pow(2).mean().backward()
             return CE(out, y) + critic(torch.ones(4, 3, 8, 8)).pow(2).mean() + out.sum() * critic.head.bias.sum()
 
         with Untouched(model, critic):
