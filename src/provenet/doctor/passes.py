@@ -26,6 +26,7 @@ MOST_BATCHES = 4
 SIGMOID_FLAT = 0.05
 """Share of the largest slope (1/4) below which a sigmoid counts as flat; see the catalogue of saturation rules."""
 TANH_FLAT = 0.97
+ALIKE_SAMPLES = 16
 _LAST_AXIS = frozenset({"linear", "layer_norm", "rms_norm", "multi_head_attention_forward", "matmul"})
 
 
@@ -209,23 +210,38 @@ def _measure(op: Op, turn: int, output: Tensor, axis: int) -> Signal:
         flat = float((output * (1 - output) < SIGMOID_FLAT / 4).float().mean())
     elif op.function == "tanh":
         flat = float((output.abs() > TANH_FLAT).float().mean())
-    rows = output.flatten(1)
-    one, other = rows[:16], rows[:16].roll(1, 0)
-    alike = torch.nn.functional.cosine_similarity(one, other, dim=1).mean() if len(one) > 1 else torch.ones(())
+    rows, mean = output.flatten(1), output.mean()
     return Signal(
         layer=op.layer,
         function=op.function,
         turn=turn,
         order=op.index,
         shape=tuple(output.shape),
-        spread=float(rows.var(0, unbiased=False).mean().sqrt()),
-        std=float(output.std(unbiased=False)),
-        mean=float(output.mean()),
+        spread=_spread(rows),
+        std=_rms(output - mean),
+        mean=float(mean),
         zeros=(output == 0).float().mean(dim=others),
         flat=flat,
-        alike=float(alike),
+        alike=_alike(rows[:ALIKE_SAMPLES]),
         values=output.numel() // output.shape[axis],
     )
+
+
+def _spread(rows: Tensor) -> float:
+    """Return the standard deviation across rows, root mean square over columns.
+
+    Taken from differences to the first row, so that a common offset cancels exactly; several times as fast as `var`.
+    """
+    apart = rows - rows[:1]
+    return float((apart.pow(2).mean() - apart.mean(0).pow(2).mean()).clamp(min=0).sqrt())
+
+
+def _alike(rows: Tensor) -> float:
+    """Return the mean cosine of one row and the next; 1 for a single row."""
+    if len(rows) < 2:
+        return 1.0
+    inner, lengths = (rows * rows.roll(1, 0)).sum(1), rows.norm(dim=1)
+    return float((inner / (lengths * lengths.roll(1, 0)).clamp(min=1e-12)).mean())
 
 
 def _rms(tensor: Tensor) -> float:
