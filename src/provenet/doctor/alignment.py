@@ -20,22 +20,35 @@ TURNS_DEG = (-30, -20, -10, 10, 20, 30)
 
 
 @dataclass(frozen=True, eq=False)
+class Alternative:
+    """How masks fit when they are moved in some way.
+
+    Args:
+        moved: the best fit of all ways, (N,).
+        how: which way that was, (N,).
+        chance: the best fit of another picture's mask, moved in the same ways: what searching finds by chance, (N,).
+    """
+
+    moved: Tensor
+    how: tuple[str, ...]
+    chance: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Alignment:
     """How well borders of masks lie on edges of pictures: correlations, one row a picture.
 
     Args:
         here: mask on its own picture, as given, (N,).
-        moved: the best of all transforms and shifts of the mask but none at all, (N,).
-        how: which transform that was, (N,).
-        chance: the best of all transforms and shifts of another picture's mask, (N,): what searching finds by chance.
+        turned: mirrored, transposed or turned by quarters, in its place.
+        anywhere: turned by any angle and moved by any shift; a wider search, that finds more by chance.
         others: mask j as given on picture i, (N, N).
         rows: which of the pictures were looked at: those whose mask has a border, (N,).
     """
 
     here: Tensor
-    moved: Tensor
-    how: tuple[str, ...]
-    chance: Tensor
+    turned: Alternative
+    anywhere: Alternative
     others: Tensor
     rows: Tensor
 
@@ -62,12 +75,22 @@ def align(pictures: Tensor, masks: Tensor) -> Alignment | None:
     if len(rows) < 2:
         return None
     edges, turned = _scaled(edges[rows]), _turned(borders[rows])
-    names, stack = tuple(turned), torch.stack([_scaled(part) for part in turned.values()], 1)
-    here, moved, best = _search(edges, stack)
-    _, chance, _ = _search(edges, stack.roll(1, 0))
-    others = torch.einsum("ihw,jhw->ij", edges, stack[:, 0])
-    how = tuple(names[place] for place in best.tolist())
-    return Alignment(here, moved, how, chance, others, rows)
+    names, stack = list(turned), torch.stack([_scaled(part) for part in turned.values()], 1)
+    near, far = _fits(edges, stack)
+    near_chance, far_chance = _fits(edges, stack.roll(1, 0))
+    exact = slice(1, len(names) - len(TURNS_DEG))
+    return Alignment(
+        here=near[:, 0],
+        turned=_best(near[:, exact], names[exact], near_chance[:, : exact.stop]),
+        anywhere=_best(far, ["moved aside", *names[1:]], far_chance),
+        others=torch.einsum("ihw,jhw->ij", edges, stack[:, 0]),
+        rows=rows,
+    )
+
+
+def _best(fits: Tensor, names: list[str], chance: Tensor) -> Alternative:
+    moved, place = fits.max(1)
+    return Alternative(moved, tuple(names[one] for one in place.tolist()), chance.amax(1))
 
 
 def regions(masks: Tensor, ignored: int | None = None) -> Tensor:
@@ -88,7 +111,7 @@ def regions(masks: Tensor, ignored: int | None = None) -> Tensor:
 
 def _edges(pictures: Tensor) -> Tensor:
     """Return the length of the smoothed pictures' gradient, mean over channels; the strongest fiftieth is cut off."""
-    pictures = F.avg_pool2d(F.avg_pool2d(pictures, 3, 1, 1, count_include_pad=False), 3, 1, 1, count_include_pad=False)
+    pictures = _smoothed(_smoothed(pictures))
     across = F.pad((pictures[..., :, 1:] - pictures[..., :, :-1]).abs(), (0, 1))
     down = F.pad((pictures[..., 1:, :] - pictures[..., :-1, :]).abs(), (0, 0, 0, 1))
     length = (across.square() + down.square()).sqrt().mean(1)
@@ -105,6 +128,10 @@ def _borders(masks: Tensor) -> Tensor:
         borders[..., :-1] += border
         borders[..., 1:] += border
     return found.clamp(max=1)
+
+
+def _smoothed(maps: Tensor) -> Tensor:
+    return F.avg_pool2d(maps, 3, 1, 1, count_include_pad=False)
 
 
 def _reduced(maps: Tensor) -> Tensor:
@@ -145,8 +172,8 @@ def _rotated(maps: Tensor, angle_deg: float) -> Tensor:
     return F.grid_sample(maps.unsqueeze(1), grid, align_corners=False).squeeze(1)
 
 
-def _search(edges: Tensor, borders: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the correlation as given, the best elsewhere, and the number of the transform that gave it.
+def _fits(edges: Tensor, borders: Tensor) -> tuple[Tensor, Tensor]:
+    """Return for every transform the correlation in place, and the best elsewhere, (N, T) each.
 
     Args:
         edges: (N, H, W).
@@ -154,10 +181,9 @@ def _search(edges: Tensor, borders: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     product = torch.fft.rfft2(edges).unsqueeze(1) * torch.fft.rfft2(borders).conj()
     shifts = torch.fft.irfft2(product, s=edges.shape[-2:])
+    rim = torch.arange(-NEAR_PX, NEAR_PX + 1)
     near = torch.zeros(edges.shape[-2:], dtype=torch.bool)
-    rim = [*range(-NEAR_PX, NEAR_PX + 1)]
-    near[torch.tensor(rim)[:, None], torch.tensor(rim)] = True
-    here = shifts[:, 0, near].amax(-1)
+    near[rim[:, None], rim] = True
+    inside = shifts[..., near].amax(-1)
     shifts[:, 0, near] = -1.0
-    best = shifts.flatten(2).amax(-1)
-    return here, best.amax(1), best.argmax(1)
+    return inside, shifts.flatten(2).amax(-1)

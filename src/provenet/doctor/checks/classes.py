@@ -20,7 +20,7 @@ from provenet.doctor.reading import Reading
 from provenet.doctor.samples import Samples
 from provenet.records.finding import Finding
 
-SORTED = 0.6
+SORTED = 0.7
 """Entropy of labels within batches over what the same labels have in shuffled batches."""
 SHUFFLES = 1000
 LEAST_LABELS = 16
@@ -52,7 +52,7 @@ def _unshuffled_batches(examination: Examination) -> Iterator[Finding]:
     expected = sum(shuffled) / SHUFFLES
     if expected == 0 or within / expected >= SORTED or within >= min(shuffled):
         return
-    drawn = _drawn_evenly(table, samples.batch)
+    drawn = _drawn_evenly(table, samples.batch) and not bool((labels.diff() >= 0).all())
     most = max(len(torch.unique(labels[samples.batch == number])) for number in torch.unique(samples.batch))
     yield Finding(
         id="unshuffled-batches",

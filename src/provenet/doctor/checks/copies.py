@@ -22,8 +22,9 @@ NOTHING = 0.002
 DISTINCT_FEW, DISTINCT_SOME = 0.5, 0.95
 """Share of different pictures among all: at most a half is a warning. Drawing n of n with replacement leaves 0.63, and
 0.55 where rare classes are drawn more often, both on purpose; a twentieth of copies is worth an info."""
-ONE_SHARE, ONE_COUNT = 0.1, 5
-"""One picture that is a tenth of all samples stands for others: a loader that answers failures with its first file."""
+ONE_SHARE, ONE_COUNT = 0.1, 8
+"""One picture that is a tenth of all samples stands for others: a loader that answers failures with its first file.
+Drawing with replacement gives one picture eight times in one of a million draws."""
 CONFLICTS, CONFLICTS_MANY = 0.01, 0.1
 """Share of samples whose picture occurs with another label too: a warning, and an error."""
 NEAR = 0.13

@@ -5,12 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from scipy.stats import binom
 from torch import Tensor
 
-from provenet.doctor.alignment import Alignment, align, regions
+from provenet.doctor.alignment import Alignment, Alternative, align, regions
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
 from provenet.doctor.ribbons import Fractions, read_fractions, read_ribbons
@@ -99,11 +100,13 @@ def _mask_misaligned(examination: Examination) -> Iterator[Finding]:
         return
     ignored = examination.reading.ignore_index
     found = align(samples.inputs, regions(samples.masks, ignored))
-    if found is not None and (moved := _moved(found)) is not None:
+    if found is None:
+        return
+    if (moved := _moved(found)) is not None:
         yield _misaligned_finding(found, moved, "targets", _SAME_DRAW)
         return
     augmented = examination.augmented
-    if found is None or augmented is None or augmented.inputs is None or augmented.joint:
+    if augmented is None or augmented.inputs is None or augmented.joint:
         return
     after = align(augmented.inputs, regions(samples.masks[augmented.rows], ignored))
     if after is not None and (moved := _moved(after)) is not None:
@@ -113,23 +116,36 @@ def _mask_misaligned(examination: Examination) -> Iterator[Finding]:
 _SAME_DRAW = "image, mask = transform(tv_tensors.Image(image), tv_tensors.Mask(mask))  # one draw for both"
 
 
-def _moved(found: Alignment) -> Tensor | None:
-    """Return which pictures fit their mask only when it is moved, (N,); None where that may be chance."""
+@dataclass(frozen=True, eq=False)
+class _Moved:
+    """Pictures whose mask fits elsewhere: which, (N,), and how its masks were moved."""
+
+    votes: Tensor
+    way: Alternative
+
+    @property
+    def share(self) -> float:
+        """Share of the pictures."""
+        return float(self.votes.float().mean())
+
+
+def _moved(found: Alignment) -> _Moved | None:
+    """Return what moves masks to where they fit; None where that may be chance."""
     if len(found) < FEWEST:
         return None
-    chance = torch.quantile(found.chance, 1 - CHANCE)
-    moved = (found.moved > BETTER * found.here) & (found.moved > chance)
-    votes = int(moved.sum())
-    rare = float(binom.sf(votes - 1, len(found), CHANCE)) < LEVEL
-    return moved if rare and votes / len(found) >= VOTES else None
+    for way in (found.turned, found.anywhere):
+        chance = torch.quantile(way.chance, 1 - CHANCE)
+        moved = _Moved((way.moved > BETTER * found.here) & (way.moved > chance), way)
+        rare = float(binom.sf(int(moved.votes.sum()) - 1, len(found), CHANCE)) < LEVEL
+        if rare and moved.share >= VOTES:
+            return moved
+    return None
 
 
-def _misaligned_finding(found: Alignment, moved: Tensor, layer: str, fix: str) -> Finding:
-    how = [name for name, vote in zip(found.how, moved.tolist(), strict=True) if vote]
-    usual = max(set(how), key=how.count)
-    said = "moved aside" if usual == "as given" else usual
-    share = float(moved.float().mean())
-    first = int(found.rows[moved][0])
+def _misaligned_finding(found: Alignment, moved: _Moved, layer: str, fix: str) -> Finding:
+    votes, share = moved.votes, moved.share
+    how = [name for name, vote in zip(moved.way.how, votes.tolist(), strict=True) if vote]
+    said = max(set(how), key=how.count)
     return Finding(
         id="mask-misaligned",
         severity="error" if share >= MOST_PICTURES else "warning",
@@ -138,10 +154,10 @@ def _misaligned_finding(found: Alignment, moved: Tensor, layer: str, fix: str) -
             "pictures": len(found),
             "share_that_fits_elsewhere": round(share, 3),
             "limit": VOTES,
-            "fit_here": round(float(found.here[moved].mean()), 3),
-            "fit_elsewhere": round(float(found.moved[moved].mean()), 3),
+            "fit_here": round(float(found.here[votes].mean()), 3),
+            "fit_elsewhere": round(float(moved.way.moved[votes].mean()), 3),
             "most_often": said,
-            "first": first,
+            "first": int(found.rows[votes][0]),
         },
         message=f"In {share:.0%} of the pictures the borders of the mask do not lie on edges of the picture, and do "
         f"when the mask is moved, most often when it is {said}: picture and mask were not moved alike.",
@@ -175,9 +191,10 @@ CHECKS: tuple[Check, ...] = (
         cost="static",
         shows="The loss stalls at a middling value, and predictions are blurred: the net learns the mean of where "
         "things are and where masks say they are.",
-        signal="Correlation of the picture's edges with the mask's borders, as given and for all shifts, mirrorings "
-        f"and turns: a picture votes where one of these beats the mask as given by {BETTER:g} and beats what the same "
-        f"search finds for other pictures' masks. At least {VOTES:.0%} vote, more than chance allows (p < {LEVEL:g}).",
+        signal="Correlation of the picture's edges with the mask's borders: as given, mirrored, transposed and turned "
+        "by quarters; then also moved by any shift and turned by other angles. A picture votes where one of these "
+        f"beats the mask as given by {BETTER:g} and beats what the same search finds for other pictures' masks. At "
+        f"least {VOTES:.0%} vote, more than chance allows (p < {LEVEL:g}).",
         fix="Draw the parameters of a transform once, and apply it to picture and mask.",
         before="image, mask = flip(image), flip(mask)    # two draws",
         after="if random.random() < 0.5: image, mask = image.flip(-1), mask.flip(-1)",
