@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from provenet.doctor.guard import Guard
 from provenet.doctor.inventory import CONTAINERS, modules_of, slots_of
 
 _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
@@ -23,6 +24,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], Any]], ...] = (
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (lambda: torch.backends.cudnn.benchmark, lambda value: setattr(torch.backends.cudnn, "benchmark", value)),
     (lambda: torch.backends.cudnn.deterministic, lambda value: setattr(torch.backends.cudnn, "deterministic", value)),
@@ -44,6 +46,10 @@ def same_process() -> Iterator[None]:
         with ExitStack() as stack:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
+            # Within one autocast block weights are cast once: a training inside of it would never see its own updates.
+            torch.set_autocast_cache_enabled(False)
+            if torch.cuda.is_initialized():
+                stack.enter_context(Guard())
             # Importing the compiler takes seconds: where nothing was compiled it is not there, and is not wanted.
             if "torch._dynamo" in sys.modules:
                 stack.enter_context(torch.compiler.set_stance("force_eager"))
