@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -183,3 +184,20 @@ def test_a_log_that_was_deleted_is_not_filled_with_nothing(tmp_path: Path) -> No
     journal.step({"step": 9})
     journal.close()
     assert [row["step"] for row in read_log(tmp_path / "steps.jsonl")] == [9]
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are told by /proc")
+def test_a_process_that_ended_unwaited_holds_no_folder(tmp_path):
+    child = subprocess.Popen([sys.executable, "-c", "pass"])
+    try:
+        while Path(f"/proc/{child.pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            time.sleep(0.01)
+        run = RunFolder(tmp_path / "run")
+        run.path.mkdir()
+        run.owner.write_text(
+            json.dumps({"host": socket.gethostname(), "pid": child.pid, "started": start_of(child.pid)})
+        )
+        with run.owned():
+            assert json.loads(run.owner.read_text())["pid"] == os.getpid()
+    finally:
+        child.wait()

@@ -171,7 +171,8 @@ def _process_start(pid: int) -> str | None:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return _alive_without_proc(pid)
-    return text.rsplit(")", 1)[1].split()[19]
+    state, *others = text.rsplit(")", 1)[1].split()
+    return None if state in "ZX" else others[18]  # one that has ended and that nobody has waited for holds nothing
 
 
 def _alive_without_proc(pid: int) -> str | None:
