@@ -48,7 +48,7 @@ ILL = [
     ("dice-on-logits", dense(1), tversky, MASKS),
     ("dice-on-logits", dense(1), lambda out, y: BCE(out, y) + dice(out, y), MASKS),
     ("loss-mismatch", dense(1), nn.BCELoss(), MASKS),
-    ("loss-mismatch", dense(1, nn.ReLU()), nn.BCELoss(), MASKS + 0),
+    ("loss-mismatch", dense(1, nn.ELU()), nn.BCELoss(), MASKS + 0),
     ("loss-mismatch", net(4), lambda out, y: MSE(out, F.one_hot(y, 4).float()), CLASSES),
     ("loss-mismatch", net(4, nn.Softmax(1)), lambda out, y: MSE(out, F.one_hot(y, 4).float()), CLASSES),
     ("loss-mismatch", net(1), MSE, CLASSES.float()[:, None]),

@@ -31,7 +31,8 @@ class Judging:
 
     def run(self) -> None:
         """Look with every check; those that train come last, one by one, so that they know what was found."""
-        suspicions = [one for one in enumerate(self.checks) if one[1].cost != "probe" for one in self._look(*one)]
+        measuring = [(order, check) for order, check in enumerate(self.checks) if check.cost != "probe"]
+        suspicions = [suspected for order, check in measuring for suspected in self._look(order, check)]
         for order, suspicion in suspicions:
             self._confirm(order, suspicion)
         for order, check in enumerate(self.checks):

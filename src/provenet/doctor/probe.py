@@ -23,6 +23,8 @@ from provenet.doctor.tree import fresh, map_tensors, num_samples, take
 from provenet.stats.paired import paired_test
 
 STEPS, FEWEST_STEPS = 30, 8
+LONG_STEPS = 90
+"""Updates where a training is looked at as it is: slow starts and late ends take longer than a gain takes to show."""
 REPEATS = 3
 SAMPLES = 16
 """Samples of a batch in a probe: its steps have to be cheap; one can raise it where the batch itself matters."""
@@ -50,7 +52,7 @@ class Trial:
         optimizer: a copy of the caller's that holds the double's parameters; Adam where none was given.
         batches: what it trains on, samples shuffled anew for every repeat.
         after_step: called after every update, with its number from 1; a schedule, say.
-        until: share of the first loss at which it has learned enough, and ends; None: it takes all its updates.
+        until: share of the loss gap that may be left when it has learned enough, and ends; None: all its updates.
     """
 
     model: nn.Module
@@ -191,19 +193,22 @@ class Probe:
             pairs.append((plain, self._trained((base, fix), len(pairs), steps, samples)))
         return self._compared(pairs) if len(pairs) > 1 or self._settled(pairs) else None
 
-    def single(self, *fixes: Fix, times: int = 1) -> Arm | None:
-        """Train once, as the first repeat of `compare` does, which then need not do it again.
+    def single(self, *fixes: Fix, steps: int = LONG_STEPS) -> Arm | None:
+        """Train once, as the first repeat of `compare` with so many steps does, which then need not do it again.
 
         Args:
             fixes: one after the other.
-            times: as many updates.
+            steps: updates; fewer where time is short.
 
         Returns:
             None where there is no time.
         """
-        steps = self._affordable(STEPS, 2 * REPEATS, SAMPLES) * times
-        enough = steps >= FEWEST_STEPS and self.clock.allows((steps + len(self.batches[:4])) * self.step_s * SAMPLES)
-        return self._trained((None, *fixes), 0, steps, SAMPLES) if enough else None
+        steps = self._affordable(steps, 2 * REPEATS, SAMPLES)
+        return None if steps < FEWEST_STEPS else self._trained((None, *fixes), 0, steps, SAMPLES)
+
+    def seconds(self, steps: int) -> float:
+        """Return how long an arm of so many updates takes, about."""
+        return (steps + len(self.batches[:4])) * self.step_s * min(SAMPLES, self.double.case.batch_size)
 
     def arm(self, fix: Fix | None = None, repeat: int = 0, steps: int = STEPS, samples: int = SAMPLES) -> Arm:
         """Train once; the double is reset afterwards.
@@ -244,6 +249,8 @@ class Probe:
         return Trial(double.model, double.loss_fn, optimizer, mixed)
 
     def _train(self, trial: Trial, steps: int, done: _Losses) -> None:
+        gap = fmean(done.start) - self.floor
+        enough = -math.inf if trial.until is None else self.floor + trial.until * gap
         for step in range(steps):
             inputs, targets = (map_tensors(Tensor.clone, part) for part in trial.batches[step % len(trial.batches)])
             loss = loss_of(trial.loss_fn, forward(trial.model, inputs), targets)
@@ -257,7 +264,7 @@ class Probe:
             if done.blown():
                 done.diverged = True
                 return
-            if trial.until is not None and done.losses[-1] < trial.until * fmean(done.start):
+            if done.losses[-1] < enough:
                 return
 
     def _trained(self, fixes: tuple[Fix | None, ...], repeat: int, steps: int, samples: int) -> Arm:

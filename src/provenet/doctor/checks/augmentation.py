@@ -164,7 +164,7 @@ def _tried(examination: Examination, samples: Samples) -> Iterator[Finding]:
         return
     probe.arm(_asking(transform, steps, asked, drawn=True), 0, steps, SAMPLES)
     if len(asked) > 1:
-        yield from _compared(*asked, swap)
+        yield from _compared(asked[0], asked[1], swap)
 
 
 def _compared(plain: _Asked, drawn: _Asked, swap: tuple[int, int, float] | None) -> Iterator[Finding]:

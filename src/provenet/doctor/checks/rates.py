@@ -10,7 +10,7 @@ from typing import Any
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.course import highest_rate
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import GAIN, Arm, Fix, Trial
+from provenet.doctor.probe import GAIN, LONG_STEPS, Arm, Fix, Trial
 from provenet.doctor.stride import Stride
 from provenet.records.finding import Finding
 
@@ -18,7 +18,7 @@ STUCK = 0.1
 """Share of the loss gap that training as it is closes at most, where its rate is called too high: sound high rates
 begin roughly, but they do begin."""
 RECOVERY = 3
-"""A rate that failed is given this many times as many updates to recover, as rates with momentum do."""
+"""Where time makes a training short, a rate that fails is given this many times as many updates to recover."""
 CALM = 10.0
 """Updates that closing the loss gap would take along a straight slope, above which a loss that does follow its slope
 says that the rate is not too high."""
@@ -55,13 +55,13 @@ def _lr_too_high(examination: Examination) -> Iterable[Finding]:
     if stride.straight() and _steps(examination, stride) > CALM:
         return
     plain = examination.probe.single()
-    if plain is None or not _fails(examination, plain) or _recovers(examination):
+    if plain is None or not _fails(examination, plain) or _recovers(examination, plain):
         return
     factor = _best(examination, LOWER)
-    compared = None if factor is None else examination.probe.compare(scaled(factor))
+    compared = None if factor is None else examination.probe.compare(scaled(factor), steps=LONG_STEPS)
     if factor is None or compared is None or not compared.confirms or compared.plain > STUCK:
         return
-    lr, better = _rate(examination), _rate(examination) * factor
+    lr, better = _rate(examination), float(f"{_rate(examination) * factor:.3g}")
     wild = compared.diverged[0] == compared.repeats
     ends = "leaves the finite numbers" if wild else f"goes from {_mean(plain.start):.3g} to {_mean(plain.end):.3g}"
     yield Finding(
@@ -94,16 +94,17 @@ def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
     factor = _best(examination, (usual, usual / 10) if usual > 10 else (usual,))
     if factor is None:
         return
+    better = float(f"{lr * factor:.3g}")
     told = f"{steps:.2g}" if math.isfinite(steps) else "no number of"
     finding = _low_rate(
         lr,
-        lr * factor,
+        better,
         "error" if steps > NEVER else "warning",
-        {"lr": lr, "updates_to_close_gap": steps, "relative_update": stride.ratio, "lr_tried": lr * factor},
+        {"lr": lr, "updates_to_close_gap": steps, "relative_update": stride.ratio, "lr_tried": better},
         f"At a rate of {lr:.3g} an update moves the weights by {stride.ratio:.1e} of their length: along its slope the "
         f"loss would need {told} updates.",
     )
-    yield Suspicion(finding, scaled(factor))
+    yield Suspicion(finding, scaled(factor), steps=LONG_STEPS)
 
 
 def _low_rate(lr: float, better: float, severity: Any, evidence: dict[str, Any], message: str) -> Finding:
@@ -157,10 +158,13 @@ def _fails(examination: Examination, arm: Arm) -> bool:
     return arm.failure is None and _closed(examination, arm) < STUCK and not kept
 
 
-def _recovers(examination: Examination) -> bool:
+def _recovers(examination: Examination, plain: Arm) -> bool:
     """Return whether a longer training at the same rate learns after all; no where there is no time for it."""
-    longer = examination.probe.single(times=RECOVERY)
-    return longer is not None and not _fails(examination, longer) and _closed(examination, longer) > 2 * STUCK
+    probe, steps = examination.probe, RECOVERY * len(plain.losses)
+    if plain.diverged or steps > LONG_STEPS or not examination.clock.allows(2 * probe.seconds(steps)):
+        return False
+    longer = probe.arm(steps=steps)
+    return not _fails(examination, longer) and _closed(examination, longer) > 2 * STUCK
 
 
 def _best(examination: Examination, factors: Sequence[float]) -> float | None:

@@ -1,7 +1,352 @@
-"""Depth, skips, resolutions, activations."""
+"""How layers are put together: runs without activation or shortcut, maps that vanish, and what is joined with what."""
+
+# N batch, C channels, H W pixels
 
 from __future__ import annotations
 
-from provenet.doctor.check import Check
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-CHECKS: tuple[Check, ...] = ()
+import torch
+from torch import Tensor
+
+from provenet.doctor.chains import Chains
+from provenet.doctor.check import Check, Suspicion
+from provenet.doctor.examination import Examination
+from provenet.doctor.gaze import PLACES, Branch
+from provenet.doctor.kinds import CONVOLUTION, RECTIFIER, TRANSPOSED
+from provenet.doctor.recorder import Op
+from provenet.doctor.remedies import with_relu, with_skip, wrap
+from provenet.records.finding import Finding
+
+IN_A_ROW = 3
+"""Full layers without an activation in between: two in a row are in use (an upsampling convolution and the one behind
+it, a projection and a head), three are not."""
+DEEP = 19
+"""Full layers without a shortcut: VGG-19, which trains; at 34 plain nets are worse than at 18 (He et al. 2015)."""
+VERY_DEEP = 40
+"""The same, named without a gain in the probe as well."""
+REST = 0.3
+"""Share of the convolutions that run on single pixels: the last stage of a net has a quarter at most."""
+UNEVEN = 2.0
+"""Power of the strongest phase of an upsampled map over that of the weakest; a kernel of 3 at stride 2 has 4, one of
+the stride's multiples 1."""
+OFFSET = 1.5
+"""Offset between two branches in places of the map where they meet. Half a place is what strides and interpolation
+leave; the limit is three quarters of the coarser map's place."""
+AGREEING = 5
+"""Places, of six, that must see the offset in the same direction."""
+TURNED = 1.2
+"""How fast the offset grows with the place: 0 where both look straight, up to a half for wide views, which borders
+pull inwards, 2 for a mirror image or swapped axes."""
+WIDE = 0.33
+"""Reach as a share of the picture: a view of all of it has 0.41."""
+TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")
+"""What PyTorch says where nothing is left of a map."""
+
+
+def _missing_nonlinearity(examination: Examination) -> Iterator[Finding | Suspicion]:
+    chains = examination.chains
+    run = max(chains.run.values(), key=len, default=())
+    whole = len(run) > 1 and not chains.activations and set(chains.weighted) <= set(run)
+    if not whole and len(run) < IN_A_ROW:
+        return
+    rectifiers = [op for op in chains.activations if op.function in RECTIFIER]
+    names = ", ".join(op.layer for op in run)
+    finding = Finding(
+        id="missing-nonlinearity",
+        severity="warning",
+        layer=run[0].layer,
+        evidence={"in_a_row": len(run), "full_layers": len(chains.full), "rectifiers": len(rectifiers)}
+        | {"limit": IN_A_ROW},
+        message=f"{names} follow each other without an activation: "
+        + ("the whole net is one linear map." if whole else f"{len(run)} layers do the work of one."),
+        fix=f"x = F.relu(self.{run[0].layer}(x))",
+        overrides=("activation.name=relu",),
+    )
+    if whole:
+        yield finding
+    else:
+        yield Suspicion(finding, wrap({op.layer for op in run[:-1]}, with_relu), "keep" if _most(chains) else "info")
+
+
+def _most(chains: Chains) -> bool:
+    """Return whether most full layers follow another one without an activation."""
+    following = sum(len(run) > 1 for run in chains.run.values())
+    return 2 * following > len(chains.run) - 1 or len(max(chains.run.values(), key=len)) > IN_A_ROW
+
+
+def _deep_plain_net(examination: Examination) -> Iterator[Suspicion]:
+    path = max(examination.chains.path.values(), key=len, default=())
+    if len(path) <= DEEP:
+        return
+    finding = Finding(
+        id="deep-plain-net",
+        severity="warning",
+        layer=path[0].layer,
+        evidence={"layers": len(path), "limit": DEEP},
+        message=f"{len(path)} layers follow each other from {path[0].layer} to {path[-1].layer} without a shortcut: "
+        "deeper plain nets train worse, not better.",
+        fix="return F.relu(x + self.block(x))  # a shortcut around every two layers",
+        overrides=("block.name=residual", "net.name=resnet"),
+    )
+    yield Suspicion(finding, wrap({op.layer for op in path}, with_skip), "keep" if len(path) > VERY_DEEP else "drop")
+
+
+def _spatial_collapse(examination: Examination) -> Iterator[Finding]:
+    failure, chains = examination.walk.failure, examination.chains
+    if failure is not None and any(text in failure.text for text in TOO_SMALL):
+        yield Finding(
+            id="spatial-collapse",
+            severity="error",
+            layer=failure.layer,
+            evidence={"pixels_left": 0},
+            message=f"Nothing is left of the map in {failure.layer}: {failure.text}",
+            fix="fewer strides and poolings, padding, or larger pictures",
+            overrides=("net.stem=small",),
+        )
+        return
+    convolutions = [op for op in chains.weighted if op.function in CONVOLUTION]
+    if not convolutions or len(chains.collapsed) < REST * len(convolutions):
+        return
+    first = chains.collapsed[0]
+    entry = convolutions[0].inputs[0].shape
+    yield Finding(
+        id="spatial-collapse",
+        severity="warning",
+        layer=first.layer,
+        evidence={"on_single_pixels": len(chains.collapsed), "convolutions": len(convolutions), "limit": REST}
+        | {"height": entry[-2], "width": entry[-1]},
+        message=f"Pictures of {entry[-2]} x {entry[-1]} have shrunk to 1 x 1 at {first.layer}; "
+        f"{len(chains.collapsed)} of {len(convolutions)} convolutions work on a single pixel.",
+        fix="stride 1 in the first layers and no pooling behind them, or larger pictures",
+        overrides=("net.stem=small",),
+    )
+
+
+def _phase_powers(weight: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Return the power that each phase of the upsampled map gets from inputs of one variance everywhere.
+
+    Args:
+        weight: I O k ..., of a transposed convolution.
+        stride: one a spatial axis.
+    """
+    taps = weight.detach().float().square().sum((0, 1))
+    powers = []
+    for phase in itertools.product(*(range(step) for step in stride)):
+        powers.append(taps[tuple(slice(first, None, step) for first, step in zip(phase, stride, strict=True))].sum())
+    return torch.stack(powers)
+
+
+def _checkerboard_upsampling(examination: Examination) -> Iterator[Finding]:
+    parameters, names = examination.walk.parameters, examination.walk.trace.names
+    worst: tuple[float, Op, tuple[int, ...], tuple[int, ...]] | None = None
+    for op in examination.chains.weighted:
+        weight = parameters.get(names.get(op.inputs[1].token, ""))
+        if op.function not in TRANSPOSED or weight is None:
+            continue
+        kernel = tuple(weight.shape[2:])
+        given = op.argument("stride", 3, 1)
+        stride = (given,) * len(kernel) if isinstance(given, int) else tuple(given) * (len(kernel) // len(given))
+        if all(size % step == 0 for size, step in zip(kernel, stride, strict=True)):
+            continue
+        powers = _phase_powers(weight, stride)
+        ratio = float(powers.max() / powers.min().clamp(min=1e-12))
+        if ratio > UNEVEN and (worst is None or ratio > worst[0]):
+            worst = ratio, op, kernel, stride
+    if worst is None:
+        return
+    ratio, op, kernel, stride = worst
+    yield Finding(
+        id="checkerboard-upsampling",
+        severity="warning",
+        layer=op.layer,
+        evidence={"phase_power_ratio": round(ratio, 2), "kernel": kernel[0], "stride": stride[0], "limit": UNEVEN},
+        message=f"The transposed convolution {op.layer} has a kernel of {kernel[0]} at a stride of {stride[0]}: its "
+        f"steps overlap unevenly, some pixels get {ratio:.2g} times the power of their neighbours.",
+        fix=f"nn.ConvTranspose2d(..., kernel_size={2 * stride[0]}, stride={stride[0]}, padding={stride[0] // 2}), or "
+        "nn.Upsample and a convolution",
+        overrides=("upsample.name=bilinear",),
+    )
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """How far two branches of a merge look apart: rows and columns in places of their map, and how much one turns."""
+
+    rows: float
+    columns: float
+    stride: float
+    turned: float
+
+    @property
+    def amount(self) -> float:
+        """The larger offset, 0 where places do not agree on one."""
+        return max(abs(self.rows), abs(self.columns))
+
+
+def _apart(one: Branch, other: Branch) -> _Apart | None:
+    """Return how two branches are offset; None where that cannot be told.
+
+    A branch with a wide view is pulled to the middle of the picture, from opposite sides in opposite directions; only
+    what nearly all places see alike is an offset. What grows with the place, twice as fast as it, is a mirror image.
+    """
+    if one.shape[2:] != other.shape[2:] or _wide(one) or _wide(other):
+        return None
+    known = torch.isfinite(one.places + other.places).all(1)
+    if int(known.sum()) < AGREEING:
+        return None
+    here = _positions(one)[known]
+    sharp = min(one, other, key=lambda branch: branch.reach)
+    # Convolutions without padding leave fewer places than pictures have strides: how far the view moves tells it.
+    moves = _slopes(here, sharp.places[known]) + torch.eye(2)
+    stride = one.stride * float(moves.diagonal().abs().mean().clamp(0.1, 1.0))
+    offsets = (one.places - other.places)[known]
+    turned = float(torch.linalg.matrix_norm(_slopes(here, offsets), 2)) * one.stride / stride
+    rows, columns = (_agreed(offsets[:, axis] / stride) for axis in range(2))
+    return _Apart(rows, columns, stride, turned)
+
+
+def _positions(branch: Branch) -> Tensor:
+    """Return where the places lie in the picture, in input pixels, (P, 2)."""
+    rows, columns = branch.shape[2:]
+    return torch.tensor([(int(y * rows) + 0.5, int(x * columns) + 0.5) for y, x in PLACES]) * branch.stride
+
+
+def _slopes(here: Tensor, values: Tensor) -> Tensor:
+    """Return how values change with the place: the 2 x 2 matrix of a least-squares fit."""
+    return torch.linalg.lstsq(here - here.mean(0), values - values.mean(0)).solution
+
+
+def _agreed(offsets: Tensor) -> float:
+    """Return the mean offset along one axis; 0 where places differ in its direction or widely in its size."""
+    mean = float(offsets.mean())
+    agreeing = int((offsets.sign() == math.copysign(1.0, mean)).sum())
+    return mean if agreeing >= AGREEING and float(offsets.std()) < abs(mean) / 2 else 0.0
+
+
+def _skip_misaligned(examination: Examination) -> Iterator[Finding]:
+    pairs = (
+        (_apart(one, other), merge, one, other)
+        for merge in examination.gaze.merges
+        for one, other in itertools.combinations(merge.branches, 2)
+    )
+    bad = [
+        (apart, merge, one, other)
+        for apart, merge, one, other in pairs
+        if apart is not None and (apart.amount > OFFSET or apart.turned > TURNED)
+    ]
+    if not bad:
+        return
+    apart, merge, one, other = max(bad, key=lambda pair: (pair[0].turned > TURNED, pair[0].amount))
+    turned = apart.turned > TURNED
+    far = apart.amount * apart.stride
+    yield Finding(
+        id="skip-misaligned",
+        severity="warning",
+        layer=merge.layer,
+        evidence={
+            "offset_places": round(apart.amount, 2),
+            "offset_rows_px": round(apart.rows * apart.stride, 1),
+            "offset_columns_px": round(apart.columns * apart.stride, 1),
+            "turned": round(apart.turned, 2),
+            "limit_places": OFFSET,
+            "turned_limit": TURNED,
+        },
+        message=f"In {merge.layer or 'forward'} features of {one.layer or one.function} and of "
+        f"{other.layer or other.function} are joined that look at other places of the picture: "
+        + ("one is mirrored or turned." if turned else f"they are {far:.1f} pixels apart."),
+        fix="crop the larger map around its middle (or pad the smaller one on both sides) before torch.cat",
+    )
+
+
+def _wide(branch: Branch) -> bool:
+    """Return whether a branch looks at so much that its middle says nothing."""
+    return branch.reach > WIDE * branch.shape[-1] * branch.stride
+
+
+CHECKS = (
+    Check(
+        id="missing-nonlinearity",
+        look=_missing_nonlinearity,
+        cost="static",
+        shows="A deep net does no better than a shallow one, or than a linear one.",
+        signal=f"At least {IN_A_ROW} full layers (convolutions wider than 1 x 1, linear layers of vectors) with "
+        "nothing but norms, pooling, dropout, shapes and sums between them; or a net that is linear from end to end. "
+        "The probe puts ReLU behind them.",
+        fix="An activation behind every layer but the last.",
+        before="x = self.conv2(self.conv1(x))",
+        after="x = F.relu(self.conv2(F.relu(self.conv1(x))))",
+        silent="Two layers in a row (upsampling convolution, projection and head); depthwise and 1 x 1 convolutions "
+        "(linear bottlenecks); maps of tokens; activations that the trace does not know end a run; runs that are the "
+        "exception in a net are an info unless the probe gains.",
+        source="Hahnloser et al. (2000); NeuraLint's rule of missing activations (arXiv 2105.08095), in the graph",
+        thresholds={"IN_A_ROW": IN_A_ROW},
+        hides=("deep-plain-net", "cannot-overfit-batch", "init-too-large"),
+    ),
+    Check(
+        id="deep-plain-net",
+        look=_deep_plain_net,
+        cost="probe",
+        shows="The training loss of a deeper net is higher than that of a shallower one.",
+        signal=f"More than {DEEP} full layers on a way without a merge; the probe adds what comes in to what each "
+        f"gives. Above {VERY_DEEP} it is named without a gain as well.",
+        fix="Shortcuts around every two or three layers.",
+        before="for block in self.blocks: x = block(x)",
+        after="for block in self.blocks: x = x + block(x)",
+        silent="Residual, dense and U-shaped nets; depthwise separable stacks; VGG; deep plain nets that the probe "
+        "does not find faster with shortcuts.",
+        source="He, Zhang, Ren and Sun (2015), Deep Residual Learning, section 4.1: plain nets of 18 and 34 layers",
+        thresholds={"DEEP": DEEP, "VERY_DEEP": VERY_DEEP},
+        hides=("vanishing-gradients", "cannot-overfit-batch", "missing-normalization", "lr-too-low"),
+    ),
+    Check(
+        id="spatial-collapse",
+        look=_spatial_collapse,
+        cost="static",
+        shows="The net sees no places in its later layers; or PyTorch says that an output size is too small.",
+        signal=f"At least {REST:.0%} of the convolutions run on maps that strides and poolings have shrunk to one "
+        "pixel.",
+        fix="Fewer strides at the beginning: stems for photographs are not made for small pictures.",
+        before="resnet18()  # on pictures of 16 x 16",
+        after="resnet18 with a 3 x 3 stem at stride 1, without max-pooling",
+        silent="Global pooling, its gates and pooled branches; kernels that cover a whole map; heads of 1 x 1 "
+        "convolutions; the last stage alone.",
+        source="Theia's rule of shrinking maps (arXiv 2412.05775); the share is ours",
+        thresholds={"REST": REST},
+        hides=("forward-fails", "bn-small-batch"),
+    ),
+    Check(
+        id="checkerboard-upsampling",
+        look=_checkerboard_upsampling,
+        cost="static",
+        shows="Predicted maps have a regular pattern of squares.",
+        signal="Transposed convolutions whose kernel is no multiple of the stride: the squared weights that reach each "
+        f"phase of the larger map differ by more than {UNEVEN:g} times.",
+        fix="A kernel of 2 or 4 at stride 2, or interpolation and a convolution.",
+        before="nn.ConvTranspose2d(64, 32, 3, stride=2, padding=1, output_padding=1)",
+        after="nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1)",
+        silent="Kernels that are multiples of the stride, whatever their weights; trained weights that have evened "
+        "it out.",
+        source="Odena, Dumoulin and Olah (2016), Deconvolution and Checkerboard Artifacts",
+        thresholds={"UNEVEN": UNEVEN},
+    ),
+    Check(
+        id="skip-misaligned",
+        look=_skip_misaligned,
+        cost="passes",
+        shows="Borders of predicted regions are blurred or shifted, more than without the skip.",
+        signal="The middle of what each branch of a merge depends on, traced back to the picture from six places: two "
+        f"branches look more than {OFFSET:g} places apart, in one direction from at least {AGREEING}; or their offset "
+        f"grows more than {TURNED:g} times as fast as the place moves (mirrored, or with rows and columns swapped).",
+        fix="Crop around the middle, pad on both sides, and interpolate to the same size.",
+        before="skip = skip[:, :, :x.shape[2], :x.shape[3]]",
+        after="skip = center_crop(skip, x.shape[2:])",
+        silent="Half a place, as strides and interpolation leave it; padding of a row or column; branches that look at "
+        "most of the picture (attention, global context).",
+        source="Ronneberger, Fischer and Brox (2015), U-Net, figure 1: crops around the middle; method ours",
+        thresholds={"OFFSET": OFFSET, "AGREEING": AGREEING, "TURNED": TURNED, "WIDE": WIDE},
+    ),
+)
