@@ -60,7 +60,7 @@ def _of_settings(given: Given) -> Iterator[str]:
         yield "lr-too-low"
     if any(isinstance(layer, nn.Dropout | nn.Dropout2d) and layer.p > MOST_DROPPED for layer in given.model.modules()):
         yield "dropout-too-high"
-    spreads = [float(weight.var()) for weight in given.model.parameters() if weight.ndim > 1]
+    spreads = [float(weight.detach().var()) for weight in given.model.parameters() if weight.ndim > 1]
     if spreads and max(spreads) > VARIANCES * min(spreads):
         yield "init-too-large"
 
@@ -91,7 +91,7 @@ def _of_training(given: Given) -> Iterator[str]:
         given.optimizer.step()
     for hook in hooks:
         hook.remove()
-    if not math.isfinite(float(loss)):
+    if not math.isfinite(float(loss.detach())):
         yield "loss-not-finite"
     slopes = [weight.grad.abs() for weight in given.model.parameters() if weight.grad is not None]
     if any(slope.mean() < SMALLEST for slope in slopes):

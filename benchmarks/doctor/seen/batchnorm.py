@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 from benchmarks.doctor.cases import Given, batched, fault
-from benchmarks.doctor.nets import ConvNet, PlainNet, ResNet, UNet, classify, conv_bn_relu, segment, sgd
+from benchmarks.doctor.nets import ConvNet, PlainNet, UNet, classify, conv_bn_relu, segment, sgd
 from benchmarks.doctor.pictures import digits, photos, shapes
 from benchmarks.doctor.scores import accuracy_by_class, accuracy_in_batches
 from torch import Tensor, nn
@@ -54,14 +54,6 @@ def batch_norm_of_two_samples(seed: int, faulty: bool) -> Given:
     model = SmallBatches(nn.BatchNorm1d if faulty else nn.LayerNorm)
     batches = batched(pictures.inputs, pictures.targets, 2)
     return classify(model, pictures, batches=batches)
-
-
-@fault("common pattern: batches of two, as the memory ends there", "bn-small-batch", updates=150)
-def residual_net_with_two_pictures(seed: int, faulty: bool) -> Given:
-    pictures = digits(seed)
-    model = ResNet(1, 10, blocks=2) if faulty else group_norms(ResNet(1, 10, blocks=2))
-    batches = batched(pictures.inputs, pictures.targets, 2)
-    return classify(model, pictures, optimizer=sgd(model, 0.01), batches=batches)
 
 
 class PoolingBranch(nn.Module):
@@ -120,10 +112,9 @@ def statistics_of_the_batch_in_use(seed: int, faulty: bool) -> Given:
     updates=100,
 )
 def momentum_of_other_frameworks(seed: int, faulty: bool) -> Given:
-    pictures = photos(seed, size=16).normalized()
-    model = set_norms(ResNet(3, 4, blocks=2), momentum=0.999 if faulty else 0.1)
-    batches = batched(pictures.inputs, pictures.targets, 6)
-    return classify(model, pictures, optimizer=sgd(model, 0.02), batches=batches)
+    pictures, model = digits(seed), SmallBatches(nn.BatchNorm1d)
+    model.norm = nn.BatchNorm1d(64, momentum=0.999 if faulty else 0.1)
+    return classify(model, pictures, batches=batched(pictures.inputs, pictures.targets, 6))
 
 
 @fault(
@@ -179,18 +170,22 @@ def dropout_feeds_batch_norm(seed: int, faulty: bool) -> Given:
     return classify(model, digits(seed))
 
 
-class AlwaysDropped(PlainNet):
-    """F.dropout that does not ask for the mode."""
+class Dropped(PlainNet):
+    """F.dropout behind the convolutions and the hidden layer; it asks for the mode, or it does not."""
+
+    always = False
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.dropout(self.hidden(x), 0.5))
+        on = self.always or self.training
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.dropout(F.max_pool2d(F.relu(self.conv2(x)), 2), 0.5, on)
+        return self.fc2(F.dropout(F.relu(self.fc1(torch.flatten(x, 1))), 0.5, on))
 
 
-class DroppedInTraining(PlainNet):
-    """F.dropout in training only."""
+class AlwaysDropped(Dropped):
+    """F.dropout as it is by default: on."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.dropout(self.hidden(x), 0.5, self.training))
+    always = True
 
 
 @fault(
@@ -199,8 +194,8 @@ class DroppedInTraining(PlainNet):
     updates=100,
 )
 def functional_dropout_in_eval_mode(seed: int, faulty: bool) -> Given:
-    model = (AlwaysDropped if faulty else DroppedInTraining)(3, 4, 32)
-    return classify(model, photos(seed).normalized(), optimizer=sgd(model, 0.02))
+    model = (AlwaysDropped if faulty else Dropped)(1, 10, 16)
+    return classify(model, digits(seed))
 
 
 class MadeInForward(UNet):
@@ -208,7 +203,7 @@ class MadeInForward(UNet):
 
     def forward(self, x: Tensor) -> Tensor:
         x1, x2, x3 = self.encode(x)
-        return self.decode(x1, nn.Dropout2d(0.5)(x2), nn.Dropout2d(0.5)(x3))
+        return self.decode(nn.Dropout2d(0.5)(x1), nn.Dropout2d(0.5)(x2), x3)
 
 
 class MadeOnce(UNet):
@@ -220,7 +215,7 @@ class MadeOnce(UNet):
 
     def forward(self, x: Tensor) -> Tensor:
         x1, x2, x3 = self.encode(x)
-        return self.decode(x1, self.dropout(x2), self.dropout(x3))
+        return self.decode(self.dropout(x1), self.dropout(x2), x3)
 
 
 @fault(

@@ -38,21 +38,14 @@ def class_masks_resized_linearly(seed: int, faulty: bool) -> Given:
     "mask-interpolated",
     updates=100,
 )
-def soft_masks_cut_at_one(seed: int, faulty: bool) -> Given:
-    """A binary mask, resized twice with interpolation and cast: only pixels that stayed at 1 are foreground."""
+def soft_masks_of_nuclei(seed: int, faulty: bool) -> Given:
+    """Masks were stored at a sixth of the size and enlarged again: their borders run from 0 to 1."""
     pictures = cells(seed).normalized()
+    masks = pictures.targets[:, None].float()
     if faulty:
-        soft = F.interpolate(pictures.targets[:, None].float(), scale_factor=1 / 3, mode="bilinear", antialias=True)
-        soft = F.interpolate(soft, size=pictures.targets.shape[1:], mode="bilinear")
-        return segment(
-            UNet(3, 1), replace(pictures, targets=soft.clamp(0, 1)), nn.BCEWithLogitsLoss(), score=iou_above(0)
-        )
-    return segment(
-        UNet(3, 1),
-        replace(pictures, targets=pictures.targets[:, None].float()),
-        nn.BCEWithLogitsLoss(),
-        score=iou_above(0),
-    )
+        small = F.interpolate(masks, scale_factor=1 / 6, mode="bilinear", antialias=True)
+        masks = F.interpolate(small, size=masks.shape[-2:], mode="bilinear").clamp(0, 1)
+    return segment(UNet(3, 1), replace(pictures, targets=masks), nn.BCEWithLogitsLoss(), score=iou_above(0.0))
 
 
 @fault(

@@ -80,10 +80,7 @@ class Listed(nn.Module):
     def __init__(self, faulty: bool) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU())
-        blocks: list[nn.Module] = [
-            nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU())
-            for _ in range(3)
-        ]
+        blocks = [nn.Sequential(conv_bn_relu(16, 16), conv_bn_relu(16, 16, 2)) for _ in range(3)]
         self.blocks = blocks if faulty else nn.ModuleList(blocks)
         self.fc = nn.Linear(64, 10)
 

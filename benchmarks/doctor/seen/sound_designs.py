@@ -112,8 +112,8 @@ def group_norm_unet(seed: int) -> Given:
     return segment(group_norms(UNet(3, 2)), pictures, batches=batched(pictures.inputs, pictures.targets, 2))
 
 
-@sound("Ulyanov et al. 2016, Instance Normalization (arXiv 1607.08022); one picture a batch", score=0.6, updates=64)
-def instance_norm_with_one_picture(seed: int) -> Given:
+@sound("Ba et al. 2016, Layer Normalization (arXiv 1607.06450); one picture a batch", score=0.6, updates=64)
+def layer_norm_with_one_picture(seed: int) -> Given:
     pictures = cells(seed).normalized()
     model = group_norms(UNet(3, 2), groups=1)
     return segment(model, pictures, batches=batched(pictures.inputs, pictures.targets, 1))

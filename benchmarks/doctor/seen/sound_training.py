@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import torch
@@ -173,26 +172,6 @@ def soft_targets(seed: int) -> Given:
     return classify(model, pictures, optimizer=sgd(model))
 
 
-class WithTeacher(nn.Module):
-    """A net and a frozen copy of it that follows on purpose, as in mean teachers and BYOL."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.student = ConvNet(1, 10)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        with torch.no_grad():
-            self.teacher(x)
-        return self.student(x)
-
-
-@sound("Tarvainen & Valpola 2017, Mean Teachers (arXiv 1703.01780)")
-def frozen_teacher_inside(seed: int) -> Given:
-    model = WithTeacher()
-    return classify(model, digits(seed), optimizer=sgd(model.student))
-
-
 @sound("common pattern: the sum over pixels, divided by the number of pictures and of pixels", score=0.6)
 def sum_divided_by_its_number(seed: int) -> Given:
     def loss(logits: Tensor, masks: Tensor) -> Tensor:
@@ -224,11 +203,11 @@ class DeepSupervision(UNet):
 
     def __init__(self) -> None:
         super().__init__(3, 2)
-        self.half = nn.Conv2d(16, 2, 1)
+        self.coarse = nn.Conv2d(16, 2, 1)
 
     def decode(self, x1: Tensor, x2: Tensor, x3: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         x = self.up1(torch.cat([x2, self.up(x3)], 1))
-        return self.outc(self.up2(torch.cat([x1, self.up(x)], 1))), self.half(x)
+        return self.outc(self.up2(torch.cat([x1, self.up(x)], 1))), self.coarse(x)
 
 
 @sound("Zhou et al. 2018, UNet++ (arXiv 1807.10165): deep supervision, a tuple of answers", score=0.6)

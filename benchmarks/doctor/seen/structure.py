@@ -11,6 +11,7 @@ from benchmarks.doctor.cases import Given, fault
 from benchmarks.doctor.nets import (
     BasicBlock,
     ConvNet,
+    DoubleConv,
     UNet,
     classify,
     conv_bn_relu,
@@ -66,22 +67,13 @@ def relu_without_assignment(seed: int, faulty: bool) -> Given:
     return classify(Unassigned(faulty), digits(seed))
 
 
-class ThreeLinear(nn.Sequential):
-    """Three convolutions, with ReLU behind them or not."""
-
-    activated = False
+class LinearPair(nn.Sequential):
+    """Two convolutions with batch norm and nothing else."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        after = [nn.ReLU] if self.activated else []
-        channels = (in_channels, out_channels, out_channels, out_channels)
-        pairs = pairwise(channels)
-        super().__init__(*(layer for a, b in pairs for layer in (nn.Conv2d(a, b, 3, padding=1), *(f() for f in after))))
-
-
-class ThreeActivated(ThreeLinear):
-    """As meant."""
-
-    activated = True
+        pairs = pairwise((in_channels, out_channels, out_channels))
+        convs = [(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.BatchNorm2d(b)) for a, b in pairs]
+        super().__init__(*(layer for pair in convs for layer in pair))
 
 
 @fault(
@@ -90,8 +82,7 @@ class ThreeActivated(ThreeLinear):
     updates=100,
 )
 def unet_without_relu(seed: int, faulty: bool) -> Given:
-    block = ThreeLinear if faulty else ThreeActivated
-    return segment(UNet(1, 5, block=block), shapes(seed).normalized())
+    return segment(UNet(1, 5, block=LinearPair if faulty else DoubleConv), shapes(seed).normalized())
 
 
 @fault(

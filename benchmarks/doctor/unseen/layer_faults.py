@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
@@ -14,10 +14,7 @@ from benchmarks.doctor.unseen.nets import body, conv
 from benchmarks.doctor.unseen.pictures import (
     digits,
     explained,
-    foreground,
     normalized,
-    overlap,
-    scenes,
     single,
     textures,
 )
@@ -36,16 +33,6 @@ def _textures(seed: int, model: nn.Module) -> Given:
     (images, labels), (test, truth) = textures(seed), textures(seed, held_out=True)
     adam = torch.optim.Adam(model.parameters(), lr=3e-3)
     return Given(model, batched(single(images), labels), F.cross_entropy, adam, test=(single(test), truth))
-
-
-def _discs(seed: int, model: nn.Module, batch_size: int = 8) -> Given:
-    """Find discs with one output channel."""
-    (images, masks), (test, truth) = scenes(seed), scenes(seed, held_out=True)
-    adam = torch.optim.Adam(model.parameters(), lr=3e-3)
-    batches = batched(normalized(images), foreground(masks), batch_size)
-    return Given(
-        model, batches, nn.BCEWithLogitsLoss(), adam, test=(normalized(test), foreground(truth)), score=overlap
-    )
 
 
 class BasicConv(nn.Module):
@@ -78,7 +65,7 @@ def stack_of_linear_layers(seed: int, broken: bool) -> Given:
     given = _digits(seed, nn.Sequential(*layers, nn.Linear(128, 2)), 1e-3)
     assert given.test is not None
     batches = [(images, labels % 2) for images, labels in given.batches]
-    return Given(given.model, batches, F.cross_entropy, given.optimizer, test=(given.test[0], given.test[1] % 2))
+    return replace(given, batches=batches, test=(given.test[0], given.test[1] % 2))
 
 
 @fault("https://github.com/hassony2/kinetics_i3d_pytorch/issues/6", "dropout-too-high")
@@ -263,58 +250,3 @@ class TinyTransformer(nn.Module):
 def attention_over_the_batch(seed: int, broken: bool) -> Given:
     """Tokens N L C go into attention that expects L N C; patches still vote, so that a short training shows little."""
     return _digits(seed, TinyTransformer(batch_first=not broken))
-
-
-class ValidUnet(nn.Module):
-    """A U-Net without padding, whose skip is cut to size from the corner or from the middle."""
-
-    def __init__(self, corner: bool) -> None:
-        super().__init__()
-        self.first = self._block(3, 8)
-        self.deep, self.last = self._block(8, 16), self._block(24, 8)
-        self.head, self.corner = nn.Conv2d(8, 1, 1), corner
-
-    @staticmethod
-    def _block(in_channels: int, out_channels: int) -> nn.Sequential:
-        layers: list[nn.Module] = []
-        for from_size in (in_channels, out_channels):
-            layers += [nn.Conv2d(from_size, out_channels, 3, bias=False), nn.BatchNorm2d(out_channels), nn.ReLU()]
-        return nn.Sequential(*layers)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return logits of the middle of the pictures."""
-        first = self.first(images)
-        deep = F.interpolate(self.deep(F.max_pool2d(first, 2)), scale_factor=2.0)
-        start = 0 if self.corner else (first.shape[-1] - deep.shape[-1]) // 2
-        skip = first[..., start : start + deep.shape[-2], start : start + deep.shape[-1]]
-        return self.head(self.last(torch.cat([deep, skip], 1)))
-
-
-@fault("https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/281", "skip-misaligned")
-def skip_cut_from_the_corner(seed: int, broken: bool) -> Given:
-    """`skip[:, :, :h, :w]`, as many repositories have it, where convolutions have no padding and the middle belongs."""
-    model = ValidUnet(corner=broken)
-    given = _discs(seed, model)
-    assert given.test is not None
-    batches = [(images, masks[..., 8:-8, 8:-8]) for images, masks in given.batches]
-    test = given.test[0], given.test[1][..., 8:-8, 8:-8]
-    return Given(model, batches, given.loss_fn, given.optimizer, test=test, score=overlap)
-
-
-@fault("https://github.com/NVIDIA/pix2pixHD/issues/149", "checkerboard-upsampling", harm="static")
-def odd_kernel_for_even_stride(seed: int, broken: bool) -> Given:
-    """Transposed convolutions 3x3 with stride 2; the net learns around the pattern."""
-    up = partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1)
-    even = partial(nn.ConvTranspose2d, kernel_size=4, stride=2, padding=1)
-    ups = [nn.Sequential((up if broken else even)(size, 16), nn.ReLU()) for size in (32, 16)]
-    return _discs(seed, nn.Sequential(conv(3, 16, 2), conv(16, 32, 2), *ups, nn.Conv2d(16, 1, 1)))
-
-
-@fault("https://github.com/calgaryml/condensed-sparsity/issues/12", "spatial-collapse", allowed=["bn-small-batch"])
-def stem_for_big_pictures(seed: int, broken: bool) -> Given:
-    """A net for 224 pixels gets 16: after its stem and two stages one pixel is left, and two more stages follow."""
-    stem = [conv(1, 16, 2), nn.MaxPool2d(3, 2, 1)] if broken else [conv(1, 16)]
-    strides = (2, 2, 2, 2) if broken else (1, 2, 2, 1)
-    stages = [conv(from_size, 32, stride) for from_size, stride in zip((16, 32, 32, 32), strides, strict=True)]
-    pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    return _digits(seed, nn.Sequential(*stem, *stages, pool, nn.Linear(32, 10)))

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from benchmarks.doctor.cases import Batch, Given, LossFn, batched, evaluating, sound
-from benchmarks.doctor.unseen.layer_faults import ValidUnet
 from benchmarks.doctor.unseen.nets import Unet, conv
 from benchmarks.doctor.unseen.pictures import foreground, mean_overlap, normalized, overlap, scenes
+from benchmarks.doctor.unseen.shape_faults import ValidUnet, middle
 from torch import Tensor, nn
 
 
@@ -97,12 +98,7 @@ def answers_at_every_level(seed: int) -> Given:
 @sound("https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/281")
 def middle_of_the_skip(seed: int) -> Given:
     """No padding, skips cut from the middle, and the loss asks for the middle of the mask."""
-    model = ValidUnet(corner=False)
-    given = _discs(seed, model, nn.BCEWithLogitsLoss())
-    assert given.test is not None
-    batches = [(images, masks[..., 8:-8, 8:-8]) for images, masks in given.batches]
-    test = given.test[0], given.test[1][..., 8:-8, 8:-8]
-    return Given(model, batches, given.loss_fn, given.optimizer, test=test, score=overlap)
+    return middle(_discs(seed, ValidUnet(corner=False), nn.BCEWithLogitsLoss()))
 
 
 class Padded(nn.Module):
@@ -125,12 +121,11 @@ class Padded(nn.Module):
 @sound("https://github.com/milesial/Pytorch-UNet/issues/488")
 def odd_sizes_padded(seed: int) -> Given:
     """Pictures of 31 pixels: upsampled maps have 30 and are padded by one."""
-    model = Padded()
-    given = _discs(seed, model, nn.BCEWithLogitsLoss())
+    given = _discs(seed, Padded(), nn.BCEWithLogitsLoss())
     assert given.test is not None
     batches = [(images[..., :31, :31], masks[..., :31, :31]) for images, masks in given.batches]
     test = given.test[0][..., :31, :31], given.test[1][..., :31, :31]
-    return Given(model, batches, given.loss_fn, given.optimizer, test=test, score=overlap)
+    return replace(given, batches=batches, test=test)
 
 
 @sound("https://github.com/MIC-DKFZ/nnUNet/issues/370")
@@ -149,7 +144,7 @@ def sum_at_its_own_rate(seed: int) -> Given:
     model = Unet()
     given = _discs(seed, model, nn.BCEWithLogitsLoss(reduction="sum"))
     sgd = torch.optim.SGD(model.parameters(), lr=0.1 / (8 * 32 * 32), momentum=0.9)
-    return Given(model, given.batches, given.loss_fn, sgd, test=given.test, score=overlap)
+    return replace(given, optimizer=sgd)
 
 
 @sound("https://github.com/HRNet/HRNet-Semantic-Segmentation/issues/267")

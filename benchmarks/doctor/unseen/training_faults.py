@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -101,9 +102,8 @@ def decay_at_every_step(seed: int, broken: bool) -> Given:
     """The decay meant for layers is applied again at every step: after forty the rate is 1e-8."""
     model = classifier(1, 10)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3)
-    given = _digits(seed, model, adam)
     schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 0.75**step if broken else max(0.01, 1 - step / 200))
-    return Given(model, given.batches, given.loss_fn, adam, schedule=schedule, test=given.test)
+    return replace(_digits(seed, model, adam), schedule=schedule)
 
 
 @fault("https://github.com/jhoffman/cycada_release/issues/24", ("momentum-too-high", "lr-too-high"))
