@@ -22,6 +22,14 @@ def dense(outputs: int, *tail: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, outputs, 1), *tail)
 
 
+def quiet(*tail: nn.Module) -> nn.Module:
+    """Return a net whose scores begin within [0, 1] all the same."""
+    made = dense(1, *tail)
+    nn.init.constant_(made[2].bias, 0.4)
+    nn.init.normal_(made[2].weight, std=1e-3)
+    return made
+
+
 def dice(out: Tensor, target: Tensor) -> Tensor:
     return 1 - (2 * (out * target).sum() + 1) / (out.sum() + target.sum() + 1)
 
@@ -49,6 +57,9 @@ ILL = [
     ("dice-on-logits", dense(1), lambda out, y: BCE(out, y) + dice(out, y), MASKS),
     ("loss-mismatch", dense(1), nn.BCELoss(), MASKS),
     ("loss-mismatch", dense(1, nn.ELU()), nn.BCELoss(), MASKS + 0),
+    ("loss-mismatch", quiet(nn.ReLU()), nn.BCELoss(), MASKS),
+    ("loss-mismatch", quiet(nn.Softplus(), nn.Dropout(0.0)), nn.BCELoss(), MASKS),
+    ("loss-mismatch", quiet(), nn.BCELoss(), MASKS),
     ("loss-mismatch", net(4), lambda out, y: MSE(out, F.one_hot(y, 4).float()), CLASSES),
     ("loss-mismatch", net(4, nn.Softmax(1)), lambda out, y: MSE(out, F.one_hot(y, 4).float()), CLASSES),
     ("loss-mismatch", net(1), MSE, CLASSES.float()[:, None]),
@@ -106,6 +117,11 @@ def test_sound_nets_get_no_finding(look, sound):
             CLASSES,
         ),
         (dense(1), lambda out, y: 1 - F.cosine_similarity(out.flatten(1), y.flatten(1)).mean(), MASKS),
+        (dense(1), lambda out, y: nn.BCELoss()(out.sigmoid(), y), MASKS),
+        (dense(1, nn.Hardtanh(0, 1)), nn.BCELoss(), MASKS),
+        (dense(1, nn.Sigmoid(), nn.AvgPool2d(3, 1, 1)), nn.BCELoss(), MASKS),
+        (dense(1), lambda out, y: nn.BCELoss()((out.tanh() + 1) / 2, y), MASKS),
+        (dense(2), lambda out, y: nn.BCELoss()(out.softmax(1)[:, 1:].clamp(1e-6, 1 - 1e-6), y), MASKS),
         (net(8), lambda out, y: F.triplet_margin_loss(out[:10], out[10:20], out[20:30]), CLASSES),
         (net(8), lambda out, y: ((out[:, None] - out).pow(2).sum(2) * (y[:, None] == y)).mean(), CLASSES),
     ],

@@ -88,7 +88,7 @@ def _loss_reduction_sum(examination: Examination) -> Iterable[Finding | Suspicio
 
 
 def _loss_mismatch(examination: Examination) -> Iterable[Finding]:
-    found = mismatch(examination.reading)
+    found = mismatch(examination.reading, examination.walk.trace)
     if found is not None:
         yield Finding(
             id="loss-mismatch",
@@ -157,14 +157,16 @@ CHECKS: tuple[Check, ...] = (
         look=_loss_mismatch,
         cost="static",
         shows="The loss is 0 from the start, or raises, or falls without answers getting better.",
-        signal="Rules on loss, outputs and targets: BCELoss on raw scores; cross-entropy over one output, or over "
+        signal="Rules on loss, outputs and targets: BCELoss on what a layer or an activation other "
+        "than a sigmoid or softmax gives, or on values outside of [0, 1]; cross-entropy over one output, or over "
         "labels that do not exclude each other; squared error for classes; KLDivLoss on what is no log-probability; "
         "targets out of the output activation's reach.",
         fix="One of K classes: nn.CrossEntropyLoss. Yes or no, once or many times: nn.BCEWithLogitsLoss. Amounts: "
         "nn.MSELoss on a linear output.",
         before="nn.MSELoss()(model(x), F.one_hot(y, 10).float())",
         after="nn.CrossEntropyLoss()(model(x), y)",
-        silent="Soft targets (distillation, mixup) under squared error; whole numbers that thin out, as counts do.",
+        silent="Soft targets (distillation, mixup) under squared error; whole numbers that thin out, as counts do. "
+        "BCELoss on clamped values, averages and products of probabilities.",
         source="16 of the 52 real faults of DeepFD's set are wrong losses; definitions of torch.nn's losses.",
         hides=("bad-initial-loss", "cannot-overfit-batch", "forward-fails", "constant-output", "vanishing-gradients"),
     ),

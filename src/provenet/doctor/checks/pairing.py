@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from provenet.doctor.case import Case
-from provenet.doctor.kinds import ELEMENTWISE, PROBABILITIES
+from provenet.doctor.kinds import ACTIVATION, CONVOLUTION, DROPOUT, ELEMENTWISE, POOL, PROBABILITIES, RESIZE, SHAPE
 from provenet.doctor.reading import Reading
 from provenet.doctor.recorder import Op, Ref, Trace
 from provenet.doctor.tree import main_tensor, num_samples
@@ -26,6 +26,12 @@ BEYOND = 0.05
 """Share of targets outside of what an output activation can reach; fewer may be outliers."""
 OFF_ONE = 0.01
 _REACH = {"sigmoid": (0.0, 1.0), "softmax": (0.0, 1.0), "tanh": (-1.0, 1.0), "relu": (0.0, float("inf"))}
+_WITHIN = PROBABILITIES - {"log_softmax", "logsigmoid"} | {"clamp", "clamp_min", "hardtanh", "maximum", "exp", "glu"}
+_UNBOUNDED = ACTIVATION - _WITHIN | {"batch_norm", "layer_norm", "group_norm", "instance_norm"}
+"""What gives values outside of [0, 1] for some inputs."""
+_WEIGHTED = CONVOLUTION | {"linear", "addmm", "bilinear"}
+_KEEPS = SHAPE | DROPOUT | POOL | RESIZE
+"""What gives values outside of [0, 1] at most where it was given some."""
 _MAPPED = PROBABILITIES | {"exp", "sqrt", "norm", "rsqrt", "gt", "ge", "argmax", "round"}
 """What makes scores something else on the way into an overlap, or the overlap a cosine."""
 _PAIRWISE = (*ELEMENTWISE, "binary_cross_entropy", "binary_cross_entropy_with_logits")
@@ -110,16 +116,16 @@ class Mismatch:
     evidence: dict[str, Evidence] = field(default_factory=dict)
 
 
-def mismatch(reading: Reading) -> Mismatch | None:
+def mismatch(reading: Reading, trace: Trace) -> Mismatch | None:
     """Return why a loss does not fit outputs and targets; the first rule that applies."""
     if reading.score is None or reading.target is None:
         return None
-    return next(_rules(reading, reading.score.float(), reading.target), None)
+    return next(_rules(reading, trace, reading.score.float(), reading.target), None)
 
 
-def _rules(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+def _rules(reading: Reading, trace: Trace, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
     if reading.loss == "binary_cross_entropy":
-        yield from _bare_cross_entropy(reading, score)
+        yield from _bare_cross_entropy(reading, _unbounded(reading, trace))
     elif reading.loss == "cross_entropy":
         yield from _cross_entropy(score, target)
     elif reading.loss in ELEMENTWISE:
@@ -131,13 +137,29 @@ def _rules(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mismatch
         yield Mismatch("error", f"A binary loss is given class indices for {score.shape[1]} outputs.", fix)
 
 
-def _bare_cross_entropy(reading: Reading, score: Tensor) -> Iterator[Mismatch]:
+def _unbounded(reading: Reading, trace: Trace) -> str:
+    """Return the function that lets scores leave [0, 1], whether it does so on these samples or not; "" for none."""
+    op = reading.op
+    maker = None if op is None or not op.inputs else trace.maker(op.inputs[0], _KEEPS)
+    if maker is None or maker.function in _UNBOUNDED:
+        return "" if maker is None else maker.function
+    own = any(ref.token in trace.names and ref.requires_grad for ref in maker.inputs)
+    return maker.function if maker.function in _WEIGHTED and own else ""
+
+
+def _bare_cross_entropy(reading: Reading, unbounded: str) -> Iterator[Mismatch]:
+    # What goes into the function itself: a loss may make probabilities of scores before.
+    given = None if reading.op is None or not reading.op.inputs else reading.op.inputs[0].value
+    if given is None:
+        return
+    score = given.float()
     outside = float(((score < 0) | (score > 1)).float().mean())
-    if outside > 0:
+    if outside > 0 or unbounded:
+        raw = f"they are made by {unbounded}, which is bound to no such range" if unbounded else "they are raw scores"
         yield Mismatch(
             "error",
-            f"BCELoss wants probabilities; {outside:.0%} of the outputs lie outside of [0, 1]: they are raw scores.",
-            "nn.BCEWithLogitsLoss(), or a sigmoid behind the last layer.",
+            f"BCELoss wants probabilities, and {outside:.0%} of the outputs lie outside of [0, 1]: {raw}.",
+            "nn.BCEWithLogitsLoss() on the last layer's scores, or a sigmoid behind that layer.",
             {"share_outside": round(outside, 4), "output_min": float(score.min()), "output_max": float(score.max())},
         )
 
