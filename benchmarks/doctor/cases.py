@@ -85,6 +85,7 @@ class Case:
         harm: "training": the repaired net scores better; "raises": the faulty one raises an exception; "static":
             harmless, a matter of taste, or not to be shown by a short training, so that an info names it as well.
         updates: of a training that shows the harm.
+        about: what is done wrong; of a static fault also why no training shows it.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Case:
     repaired: Callable[[int], Given]
     harm: Harm = "training"
     updates: int = 60
+    about: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ def fault(
 ) -> Callable[[Callable[[int, bool], Given]], Case]:
     """Make a `Case` of a function from (seed, whether the fault is in it) to arguments; it is named as the function.
 
+    The function's docstring is `Case.about`.
+
     Args:
         source: see `Case`.
         causes: an id, or several of which one is enough; each must be named.
@@ -145,7 +149,8 @@ def fault(
     def case(build: Callable[[int, bool], Given]) -> Case:
         name = build.__name__.replace("_", "-")
         faulty, repaired = _from_seed(build, True), _from_seed(build, False)
-        return Case(name, source, faulty, wanted, frozenset(allowed) | SYMPTOMS, repaired, harm, updates)
+        also, about = frozenset(allowed) | SYMPTOMS, build.__doc__ or ""
+        return Case(name, source, faulty, wanted, also, repaired, harm, updates, about)
 
     return case
 

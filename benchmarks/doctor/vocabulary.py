@@ -40,5 +40,11 @@ MODE = frozenset(
     }
 )
 CAUSES = DATA | MODEL | OPTIMIZATION | MODE
+FAMILIES = (("data", DATA), ("model", MODEL), ("optimization", OPTIMIZATION), ("mode", MODE))
 LOOP_ONLY = frozenset({"missing-zero-grad", "inference-in-train-mode"})
 """Causes that the arguments of `diagnose` do not show."""
+
+
+def family(causes: frozenset[str]) -> str:
+    """Return the family that most of the causes belong to; the first of several."""
+    return max(FAMILIES, key=lambda one: len(causes & one[1]))[0]

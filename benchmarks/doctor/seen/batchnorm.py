@@ -128,6 +128,7 @@ def momentum_of_zero(seed: int, faulty: bool) -> Given:
 
 @fault("common pattern: nn.Conv2d with its default bias before batch norm", "bias-before-bn", harm="static")
 def biases_before_batch_norm(seed: int, faulty: bool) -> Given:
+    """The bias is subtracted again with the mean: weights that do nothing, and no harm to what is learnt."""
     sizes = ((1, 16, 1), (16, 32, 2), (32, 32, 2))
     layers = [(nn.Conv2d(a, b, 3, s, 1, bias=faulty), nn.BatchNorm2d(b), nn.ReLU()) for a, b, s in sizes]
     flat = [layer for one in layers for layer in one]
@@ -163,6 +164,7 @@ def channels_dropped_in_every_block(seed: int, faulty: bool) -> Given:
     harm="static",
 )
 def dropout_feeds_batch_norm(seed: int, faulty: bool) -> Given:
+    """The variance that batch norm keeps is that of dropped features; what it costs goes up and down with the seed."""
     body = [conv_bn_relu(1, 16, 2), conv_bn_relu(16, 32, 2), nn.Flatten()]
     before = [nn.Dropout(0.5), nn.Linear(512, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU()]
     behind = [nn.Linear(512, 64, bias=False), nn.BatchNorm1d(64), nn.ReLU(), nn.Dropout(0.5)]

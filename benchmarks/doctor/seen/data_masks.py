@@ -148,7 +148,7 @@ def rare_eights(seed: int, every: int) -> Pictures:
 
 
 @fault("common pattern: one defect among thirty good parts, plain cross-entropy", "class-imbalance", updates=48)
-def rarerare_eights_under_plain_loss(seed: int, faulty: bool) -> Given:
+def rare_eights_under_plain_loss(seed: int, faulty: bool) -> Given:
     pictures = rare_eights(seed, 32)
     loss = nn.CrossEntropyLoss(weight=None if faulty else torch.tensor([1.0, 31.0]))
     model = ConvNet(1, 2)
@@ -189,6 +189,7 @@ def positive_weight_upside_down(seed: int, faulty: bool) -> Given:
     harm="static",
 )
 def validation_on_training_pictures(seed: int, faulty: bool) -> Given:
+    """The net learns as well as ever; it is the validation score that says too much."""
     pictures = photos(seed).normalized()
     test = pictures.test
     val = batched(pictures.inputs[:256], pictures.targets[:256]) if faulty else batched(*test)
@@ -201,6 +202,7 @@ def validation_on_training_pictures(seed: int, faulty: bool) -> Given:
     harm="static",
 )
 def copies_split_after_augmentation(seed: int, faulty: bool) -> Given:
+    """The net learns as well as ever; it is the validation score that says too much."""
     pictures = photos(seed).normalized()
     copies = pictures.inputs[:256].flip(-1) * 1.05 + 0.02
     val = batched(copies, pictures.targets[:256]) if faulty else batched(*pictures.test)

@@ -179,6 +179,7 @@ class Copied(nn.Module):
     harm="static",
 )
 def conv1_used_for_all(seed: int, faulty: bool) -> Given:
+    """A net with a quarter of its weights learns four classes of small pictures about as well."""
     return classify(Copied(faulty), photos(seed).normalized())
 
 
@@ -203,6 +204,7 @@ class Repeated(nn.Module):
     harm="static",
 )
 def one_block_many_times(seed: int, faulty: bool) -> Given:
+    """One block six times is a recurrent net, which learns four classes about as well with fewer weights."""
     return classify(Repeated(faulty), photos(seed).normalized())
 
 
@@ -210,6 +212,8 @@ def one_block_many_times(seed: int, faulty: bool) -> Given:
     "common pattern: [nn.Linear(n, n), nn.ReLU()] * depth in a Sequential", "accidental-weight-sharing", harm="static"
 )
 def one_linear_layer_many_times(seed: int, faulty: bool) -> Given:
+    """One layer four times is a recurrent net, which reads digits about as well with fewer weights."""
+
     def pair() -> list[nn.Module]:
         return [nn.Linear(64, 64), nn.ReLU()]
 

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 from torch.optim import Adam
 
 
-@sound("He et al. 2015, Delving Deep into Rectifiers (arXiv 1502.01852)", score=0.5, updates=150)
+@sound("He et al. 2015, Delving Deep into Rectifiers (arXiv 1502.01852)", updates=150)
 def ten_convolutions_from_he(seed: int) -> Given:
     model = VGG(1, 10)
     he_(model)
-    return classify(model, digits(seed), optimizer=sgd(model, 0.02))
+    return classify(model, digits(seed).normalized(), optimizer=Adam(model.parameters(), 2e-3))
 
 
-@sound("Goyal et al. 2017, Accurate, Large Minibatch SGD (arXiv 1706.02677): gamma of 0 in the last norm of a block")
+@sound("Goyal et al. 2017, Accurate, Large Minibatch SGD (arXiv 1706.02677): gamma of 0 in the last norm", updates=150)
 def zero_gamma(seed: int) -> Given:
     model = ResNet(1, 10, blocks=2)
     for block in model.modules():
@@ -32,7 +32,7 @@ def zero_gamma(seed: int) -> Given:
     return classify(model, digits(seed), optimizer=sgd(model, 0.05))
 
 
-@sound("https://github.com/huggingface/pytorch-image-models: head_init_scale, zero_init_last; a head of zeros")
+@sound("https://github.com/huggingface/pytorch-image-models: head_init_scale; a head of zeros", updates=120)
 def head_of_zeros(seed: int) -> Given:
     model = ConvNet(1, 10)
     nn.init.zeros_(model.fc.weight)
@@ -101,7 +101,7 @@ class ReZero(nn.Module):
         return self.fc(tokens.mean(1))
 
 
-@sound("Bachlechner et al. 2020, ReZero is All You Need (arXiv 2003.04887)", updates=120)
+@sound("Bachlechner et al. 2020, ReZero is All You Need (arXiv 2003.04887)", updates=240)
 def rezero_transformer(seed: int) -> Given:
     return classify(model := ReZero(), digits(seed).normalized(), optimizer=Adam(model.parameters(), 3e-3))
 
@@ -112,7 +112,7 @@ def group_norm_unet(seed: int) -> Given:
     return segment(group_norms(UNet(3, 2)), pictures, batches=batched(pictures.inputs, pictures.targets, 2))
 
 
-@sound("Ba et al. 2016, Layer Normalization (arXiv 1607.06450); one picture a batch", score=0.6, updates=64)
+@sound("Ba et al. 2016, Layer Normalization (arXiv 1607.06450); one picture a batch", score=0.6, updates=192)
 def layer_norm_with_one_picture(seed: int) -> Given:
     pictures = cells(seed).normalized()
     model = group_norms(UNet(3, 2), groups=1)

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import timm
 import torch
-from benchmarks.doctor.cases import Given, sound
+from benchmarks.doctor.cases import Given, accuracy, sound
+from benchmarks.doctor.libraries import precise
 from benchmarks.doctor.nets import BasicBlock, adam, classify, conv_bn_relu, segment, sgd
 from benchmarks.doctor.pictures import Pictures, cells, digits, photos, shapes
-from benchmarks.doctor.scores import iou_above
+from benchmarks.doctor.scores import iou_above, mean_iou
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import AdamW
@@ -17,7 +18,7 @@ from torchvision import models
 
 from provenet import nets
 
-SLOW = "their running statistics move by a hundredth an update, so that a short training says nothing"
+SLOW = "scored with the statistics of the test pictures, as those of training move slowly"
 
 
 def large(seed: int) -> Pictures:
@@ -25,9 +26,9 @@ def large(seed: int) -> Pictures:
     return photos(seed, num=256, size=64).normalized()
 
 
-def masks_of_one(seed: int) -> Pictures:
+def masks_of_one(seed: int, size: int = 48) -> Pictures:
     """Return nuclei with masks N 1 H W of floats."""
-    found = cells(seed).normalized()
+    found = cells(seed, size=size).normalized()
     return Pictures(found.inputs, found.targets[:, None].float(), (found.test[0], found.test[1][:, None].float()))
 
 
@@ -37,20 +38,22 @@ def torchvision_resnet18(seed: int) -> Given:
     return classify(model, large(seed), optimizer=sgd(model, 0.01, weight_decay=1e-4))
 
 
-@sound(f"https://github.com/pytorch/vision: models.mobilenet_v3_small; {SLOW}", score=0.0, updates=2)
+@sound(f"https://github.com/pytorch/vision: models.mobilenet_v3_small; {SLOW}", score=0.35, updates=60)
 def torchvision_mobilenet_v3(seed: int) -> Given:
-    return classify(models.mobilenet_v3_small(num_classes=4), large(seed))
+    model = models.mobilenet_v3_small(num_classes=4)
+    return classify(model, large(seed), score=precise(accuracy))
 
 
-@sound(f"https://github.com/pytorch/vision: models.efficientnet_b0; {SLOW}", score=0.0, updates=2)
+@sound(f"https://github.com/pytorch/vision: models.efficientnet_b0; {SLOW}", score=0.35, updates=32)
 def torchvision_efficientnet_b0(seed: int) -> Given:
-    return classify(models.efficientnet_b0(num_classes=4), large(seed))
+    model = models.efficientnet_b0(num_classes=4)
+    return classify(model, large(seed), score=precise(accuracy))
 
 
-@sound("https://github.com/pytorch/vision: models.shufflenet_v2_x0_5", score=0.3, updates=40)
+@sound(f"https://github.com/pytorch/vision: models.shufflenet_v2_x0_5; {SLOW}", score=0.35, updates=60)
 def torchvision_shufflenet(seed: int) -> Given:
     model = models.shufflenet_v2_x0_5(num_classes=4)
-    return classify(model, large(seed), optimizer=sgd(model, 0.05))
+    return classify(model, large(seed), optimizer=sgd(model), score=precise(accuracy))
 
 
 class Out(nn.Module):
@@ -60,10 +63,10 @@ class Out(nn.Module):
         return F.cross_entropy(found["out"], masks)
 
 
-@sound("https://github.com/pytorch/vision: segmentation.lraspp_mobilenet_v3_large", score=0.0, updates=2)
+@sound(f"https://github.com/pytorch/vision: segmentation.lraspp_mobilenet_v3_large; {SLOW}", score=0.5, updates=48)
 def torchvision_lraspp(seed: int) -> Given:
     model = models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2)
-    return segment(model, cells(seed, size=64).normalized(), Out(), adam(model))
+    return segment(model, cells(seed, size=64).normalized(), Out(), adam(model), score=precise(mean_iou))
 
 
 def _timm(name: str, seed: int, lr: float = 1e-3) -> Given:

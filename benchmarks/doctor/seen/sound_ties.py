@@ -108,7 +108,7 @@ class Gated(nn.Module):
         return x * self.gate(x.mean((2, 3))).sigmoid()[:, :, None, None]
 
 
-@sound("Hu et al. 2018, Squeeze-and-Excitation Networks (arXiv 1709.01507); dropout of 0.5 in the head")
+@sound("Hu et al. 2018, Squeeze-and-Excitation Networks (arXiv 1709.01507); dropout of 0.5 in the head", updates=120)
 def gates_and_a_dropped_head(seed: int) -> Given:
     body = [conv_bn_relu(1, 16), Gated(16), conv_bn_relu(16, 32, 2), Gated(32), conv_bn_relu(32, 64, 2), Gated(64)]
     model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(64, 10))

@@ -122,7 +122,9 @@ def sigmoid_and_plain_bce(seed: int) -> Given:
 
 
 @sound(
-    "https://www.cityscapes-dataset.com: borders of objects have the label 255, which is ignored", score=0.3, updates=80
+    "https://www.cityscapes-dataset.com: borders of objects have the label 255, which is ignored",
+    score=0.3,
+    updates=160,
 )
 def borders_are_ignored(seed: int) -> Given:
     found = shapes(seed, num=192).normalized()

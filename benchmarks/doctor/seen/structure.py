@@ -116,6 +116,7 @@ def vgg_pools_to_one_pixel(seed: int, faulty: bool) -> Given:
     harm="static",
 )
 def thousand_outputs_for_ten_classes(seed: int, faulty: bool) -> Given:
+    """The outputs that no label has are soon pushed down; they cost memory and a little time."""
     return classify(ConvNet(1, 1000 if faulty else 10), digits(seed))
 
 
@@ -250,6 +251,8 @@ def skip_transposed(seed: int, faulty: bool) -> Given:
     harm="static",
 )
 def transposed_convolutions_of_three(seed: int, faulty: bool) -> Given:
+    """The net learns around the uneven overlap; the pattern shows on smooth pictures only."""
+
     def up(channels: int) -> nn.Module:
         sizes = (3, 2, 1, 1) if faulty else (4, 2, 1, 0)
         return nn.ConvTranspose2d(channels, channels // 2, *sizes)

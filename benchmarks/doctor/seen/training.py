@@ -63,6 +63,7 @@ def adam_at_ten_to_minus_eight(seed: int, faulty: bool) -> Given:
 
 @fault("common pattern: a scheduler whose factor is always 1", "lr-never-decayed", harm="static")
 def schedule_without_decay(seed: int, faulty: bool) -> Given:
+    """A short training is over before the last, slow part of a schedule would have paid."""
     given = classify(model := ConvNet(1, 10), digits(seed), optimizer=sgd(model))
     assert given.optimizer is not None
     constant = LambdaLR(given.optimizer, lambda epoch: 1.0)
@@ -277,6 +278,7 @@ def frozen_body_whose_norms_drift(seed: int, faulty: bool) -> Given:
     harm="static",
 )
 def pretrained_net_at_the_rate_of_a_head(seed: int, faulty: bool) -> Given:
+    """What was known is trained away and learnt anew, which digits are simple enough for."""
     pictures, model = other_digits(seed), FrozenBody(norms_frozen=not faulty)
     if faulty:
         model.body.requires_grad_(True)

@@ -77,6 +77,19 @@ def imagenet_statistics_on_bytes(seed: int, broken: bool) -> Given:
 
 
 @fault(
+    "https://github.com/soumith/imagenet-multiGPU.torch/pull/18",
+    ("wrong-normalization-stats", "input-unnormalized"),
+)
+def normalized_when_loaded_and_again(seed: int, broken: bool) -> Given:
+    """Mean and deviation are applied when a picture is loaded, and once more in the hook; there is no batch norm."""
+    train, test = ((images - IMAGENET_MEAN) / IMAGENET_STD for images in _pictures(seed))
+    if broken:
+        train, test = ((images - IMAGENET_MEAN) / IMAGENET_STD for images in (train, test))
+    given = _textures(seed, train, test)
+    return replace(given, optimizer=torch.optim.SGD(given.model.parameters(), lr=0.02, momentum=0.9))
+
+
+@fault(
     "https://github.com/InnopolisUni/innofw/issues/96",
     "input-constant",
     allowed=("input-tiny-scale", "duplicate-samples", "labels-uninformative"),
