@@ -174,7 +174,14 @@ class Siamese(nn.Module):
 
 
 def _frozen_body() -> Given:
+    """Return a body that was trained a little and is frozen, with a head to train."""
     net = convnet(nn.BatchNorm2d)
+    optimizer = sgd(net)
+    for pictures, classes in 3 * pairs(labels):
+        optimizer.zero_grad()
+        F.cross_entropy(net(pictures), classes).backward()
+        optimizer.step()
+    optimizer.zero_grad()
     for part in net[:-1]:
         part.requires_grad_(False).eval()
     return net, pairs(labels), nn.CrossEntropyLoss(), sgd(net)

@@ -12,11 +12,14 @@ from provenet.doctor.kinds import CONVOLUTION, DROPOUT, MERGE, NORM, POOL, RESIZ
 from provenet.doctor.recorder import Op, Trace
 
 WEIGHTED = CONVOLUTION | {"linear"}
+PRODUCT = frozenset({"matmul", "mm"})
+"""Weighted as well where one factor is a matrix that does not depend on the inputs: layers of one's own."""
 AFFINE = SHAPE | NORM | DROPOUT | POOL | RESIZE | MERGE | frozenset({"sum", "unfold", "roll", "flip"})
 """Functions that are linear, or nearly so: they do not make two layers more than one. Max-pooling is here since it is
 no activation: with it alone a net is not what its author had in mind."""
 SCALING = frozenset({"mul", "div"})
-"""Linear where only one factor depends on the inputs."""
+"""Linear where only one factor depends on the inputs, and that once."""
+_TURNS = frozenset({"t", "transpose", "permute", "T.get", "mT.get", "swapaxes", "movedim"})
 STEP_POOL = 3
 """A max-pooling kernel up to this size is a step down, also where it happens to cover all that is left of a map."""
 
@@ -56,13 +59,58 @@ class Chains:
         return [op for op in self.weighted if op not in self.heads]
 
 
+@dataclass(frozen=True)
+class Weight:
+    """The tensor by which a weighted op maps its inputs.
+
+    Args:
+        name: its path; where the pass makes it of others (weight norm) the path under which a module has it.
+        made: whether it is made in the pass.
+        axis: that of the units.
+        fan_in: how many numbers a unit adds up.
+    """
+
+    name: str
+    made: bool
+    axis: int
+    fan_in: int
+
+
+def weight_of(trace: Trace, op: Op) -> Weight:
+    """Return the weight of a weighted op, looked for behind transpositions and other changes of shape."""
+    ref, turns = op.inputs[1], 0
+    while (maker := trace.makers.get(ref.token)) is not None and maker.function in SHAPE and maker.inputs:
+        turns += maker.function in _TURNS
+        ref = maker.inputs[0]
+    whole = math.prod(ref.shape) == math.prod(op.inputs[1].shape)
+    name = trace.names.get(ref.token, "") if whole else ""
+    axis = (op.function in TRANSPOSED | PRODUCT) + turns
+    return Weight(name or f"{op.layer}.weight".lstrip("."), not name, axis % 2, _fan_in(op))
+
+
+def _fan_in(op: Op) -> int:
+    weight = op.inputs[1].shape
+    if op.function in PRODUCT:
+        return weight[0]
+    if op.function not in TRANSPOSED:
+        return math.prod(weight[1:])
+    strides = _pair(op.argument("stride", 3, 1))
+    taps = math.prod(weight[2:]) / math.prod(strides * (1 if len(strides) > 1 else len(weight) - 2))
+    return max(1, int(weight[0] // int(op.argument("groups", 6, 1)) * taps))
+
+
 def is_full(op: Op) -> bool:
     """Return whether a weighted op is a layer of its own: no 1 x 1 or depthwise convolution, no map of tokens."""
     weight = op.inputs[1].shape
-    if op.function == "linear":
+    if op.function not in CONVOLUTION:
         return len(op.inputs[0].shape) == 2
     grouped = int(op.argument("groups", 6, 1)) > 1 and weight[1] == 1
-    return math.prod(weight[2:]) > 1 and not grouped
+    return is_wide(op) and not grouped
+
+
+def is_wide(op: Op) -> bool:
+    """Return whether a convolution has a kernel of more than one tap."""
+    return math.prod(op.inputs[1].shape[2:]) > 1
 
 
 def read_chains(trace: Trace) -> Chains:
@@ -108,7 +156,8 @@ class _Reader:
         if not tokens:
             return
         found.live.add(op.index)
-        weighted = op.function in WEIGHTED and len(op.inputs) > 1 and op.inputs[0].token == tokens[0]
+        factor = op.function in PRODUCT and len(tokens) == 1 and len(op.inputs[1].shape) == 2
+        weighted = (op.function in WEIGHTED or factor) and len(op.inputs) > 1 and op.inputs[0].token == tokens[0]
         run, path = self._runs(op, tokens), self._paths(op, tokens)
         last = frozenset[int]().union(*(self._last.get(token, frozenset()) for token in tokens))
         if weighted:
@@ -136,7 +185,7 @@ class _Reader:
         return token in self._live or (token not in self._trace.makers and token not in self._trace.names)
 
     def _affine(self, op: Op, tokens: list[int]) -> bool:
-        return op.function in AFFINE or (op.function in SCALING and len(set(tokens)) == 1)
+        return op.function in AFFINE or (op.function in SCALING and len(tokens) == 1)
 
     def _runs(self, op: Op, tokens: list[int]) -> tuple[Op, ...]:
         """Return the longest run that reaches an op."""
@@ -186,7 +235,7 @@ def feeding(trace: Trace, op: Op) -> Iterator[Op]:
         if earlier.index in seen:
             continue
         seen.add(earlier.index)
-        if earlier.function in WEIGHTED:
+        if earlier.function in WEIGHTED | PRODUCT:
             yield earlier
         elif earlier.function in SHAPE | NORM | MERGE:
             queue += trace.before(earlier)

@@ -14,6 +14,8 @@ LEVEL_GAP = 1.63
 """Kolmogorov's distance times sqrt(n) that a sample of its own law exceeds in one of a hundred cases."""
 FEWEST, MOST = 64, 20_000
 """Fewer weights tell no law from another; more tell nothing new."""
+RARE = 0.01
+"""Probability that the largest of n uniform numbers lies below RARE^(1/n) of their bound."""
 SIGMAS = 4.0
 CUT_STD = 0.8796
 """Standard deviation of a normal law of 1 that is cut off at two."""
@@ -50,6 +52,18 @@ def drawn_law(weight: Tensor) -> str:
         ):
             return f"normal({std:.3g})"
     return ""
+
+
+def is_drawn_bias(bias: Tensor, fan_in: int) -> bool:
+    """Return whether a bias can be as an initialisation left it: all one number, or uniform within PyTorch's bounds.
+
+    Args:
+        bias: (O,).
+        fan_in: numbers that a unit adds up.
+    """
+    values = bias.detach().float()
+    most = float(values.abs().max()) * math.sqrt(fan_in)
+    return bool((values == values[0]).all()) or RARE ** (1 / len(values)) <= most <= 1 + 1e-6
 
 
 def _of_scale(weight: Tensor, std: float) -> bool:

@@ -8,12 +8,13 @@ All change the trial only: the double is put back behind every arm, hooks includ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 
 from provenet.core.rng import torch_generator
@@ -22,42 +23,62 @@ from provenet.doctor.probe import Fix, Trial
 
 RELU_GAIN = math.sqrt(2)
 TANH_GAIN = 5 / 3
-_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm, nn.InstanceNorm2d)
 
 
-def fan_in(module: nn.Module) -> int:
-    """Return how many numbers a unit of a linear layer or convolution adds up."""
-    weight: Any = module.weight
-    if isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-        taps = math.prod(weight.shape[2:]) / math.prod(module.stride)
-        return max(1, int(weight.shape[0] / module.groups * taps))
-    return int(math.prod(weight.shape[1:]))
-
-
-def redraw(layers: Collection[str], gain: float = RELU_GAIN) -> Fix:
-    """Return the fix that draws the weights of some layers from He's law, with biases 0 and norms 1 and 0.
+def redraw(weights: Mapping[str, int], gain: float = RELU_GAIN) -> Fix:
+    """Return the fix that draws weights from He's law, with the biases beside them 0.
 
     Args:
-        layers: paths of linear layers, convolutions and norms; others are left alone.
-        gain: standard deviation of a weight times the root of its fan-in.
+        weights: their paths, and how many numbers a unit of each adds up.
+        gain: standard deviation of a weight times the root of that number.
     """
 
     def fix(trial: Trial) -> None:
-        generator = torch_generator(0, "redraw")
+        generator, modules = torch_generator(0, "redraw"), dict(trial.model.named_modules())
         with torch.no_grad():
-            for name, module in trial.model.named_modules():
-                if name in layers and isinstance(module, _LAYERS):
-                    drawn = torch.randn(module.weight.shape, generator=generator) * gain / math.sqrt(fan_in(module))
-                    module.weight.copy_(drawn)
-                    if module.bias is not None:
-                        module.bias.zero_()
-                elif name in layers and isinstance(module, _NORMS) and module.weight is not None:
-                    module.weight.fill_(1.0)
-                    if module.bias is not None:
-                        module.bias.zero_()
+            for path, fan_in in weights.items():
+                owner, _, name = path.rpartition(".")
+                weight = getattr(modules.get(owner), name, None)
+                if isinstance(weight, Tensor):
+                    drawn = torch.randn(weight.shape, generator=generator) * gain / math.sqrt(fan_in)
+                    _set(modules[owner], name, drawn.to(weight))
+                    _fill(modules[owner], "bias", 0.0)
 
     return fix
+
+
+def plain_norms(norms: Collection[str]) -> Fix:
+    """Return the fix that sets the weights of norm layers to 1 and their biases to 0.
+
+    Args:
+        norms: their paths.
+    """
+
+    def fix(trial: Trial) -> None:
+        for name, module in trial.model.named_modules():
+            if name in norms:
+                _fill(module, "weight", 1.0)
+                _fill(module, "bias", 0.0)
+
+    return fix
+
+
+def _fill(module: nn.Module, name: str, value: float) -> None:
+    held = getattr(module, name, None)
+    if isinstance(held, nn.Parameter):
+        nn.init.constant_(held, value)
+
+
+def _set(module: nn.Module, name: str, values: Tensor) -> None:
+    """Give a module other weights, also where they are made of others: weight norm, old and new."""
+    length, direction = (getattr(module, f"{name}_{part}", None) for part in "gv")
+    if is_parametrized(module, name):
+        setattr(module, name, values)
+    elif isinstance(length, Tensor) and isinstance(direction, Tensor):
+        direction.copy_(values)
+        length.copy_(values.norm(dim=[d for d in range(values.dim()) if length.shape[d] == 1], keepdim=True))
+    else:
+        getattr(module, name).copy_(values)
 
 
 def wrap(layers: Collection[str], change: Callable[[Tensor, Tensor], Tensor]) -> Fix:

@@ -11,7 +11,6 @@ from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Pair, forward, loss_of
 from provenet.doctor.double import Double
 from provenet.doctor.intake import without_dropout
-from provenet.doctor.recorder import Op
 from provenet.doctor.tree import fresh, map_tensors, take
 
 STEPS = 3
@@ -24,14 +23,14 @@ differ at all differ by far more than float32 rounds."""
 SAMPLES = 16
 
 
-def by_unit(op: Op, weight: Tensor) -> Tensor:
+def by_unit(weight: Tensor, axis: int) -> Tensor:
     """Return a weight with a row a unit, (U, F).
 
     Args:
-        op: the function that uses it.
-        weight: as the layer holds it: transposed convolutions have the units second.
+        weight: as the layer holds it.
+        axis: that of the units: the first, or the second of transposed convolutions and of factors on the right.
     """
-    return (weight.transpose(0, 1) if op.function.startswith("conv_transpose") else weight).detach().flatten(1)
+    return weight.detach().movedim(axis, 0).flatten(1)
 
 
 def twins(rows: Tensor, tolerance: float) -> float:
@@ -52,13 +51,13 @@ def twins(rows: Tensor, tolerance: float) -> float:
     return float((torch.cat([same, none]) | torch.cat([none, same])).float().mean())
 
 
-def twins_in_training(double: Double, batch: Pair, ops: dict[str, Op]) -> dict[str, float]:
+def twins_in_training(double: Double, batch: Pair, axes: dict[str, int]) -> dict[str, float]:
     """Return the share of units whose gradients equal those of another after a few updates, dropout left out.
 
     Args:
         double: the net; its state is reset afterwards.
         batch: inputs and targets.
-        ops: functions by the path of the weight that they use.
+        axes: those of the units, by the path of a weight.
 
     Returns:
         by path; empty where an update fails.
@@ -77,8 +76,8 @@ def twins_in_training(double: Double, batch: Pair, ops: dict[str, Op]) -> dict[s
             torch.autograd.backward(loss, inputs=list(weights.values()), retain_graph=True)
             if step < STEPS:
                 optimizer.step()
-        for name, op in ops.items():
+        for name, axis in axes.items():
             grad = weights[name].grad if name in weights else None
-            found[name] = 0.0 if grad is None else twins(by_unit(op, grad), EQUAL_GRADIENTS)
+            found[name] = 0.0 if grad is None else twins(by_unit(grad, axis), EQUAL_GRADIENTS)
     double.reset()
     return found

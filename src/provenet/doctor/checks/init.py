@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from torch import Tensor
 from torch.nn import functional as F
 
-from provenet.doctor.chains import feeding, is_gate
+from provenet.doctor.chains import feeding, is_gate, weight_of
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
 from provenet.doctor.passes import Signal
-from provenet.doctor.probe import Fix
+from provenet.doctor.probe import LONG_STEPS, Fix
 from provenet.doctor.recorder import Op
-from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, redraw, together
+from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, plain_norms, redraw, together
 from provenet.doctor.symmetry import EQUAL_GRADIENTS, EQUAL_WEIGHTS, by_unit, twins, twins_in_training
 from provenet.doctor.travel import Travel, doublings, signals_by_op
 from provenet.records.finding import Finding
@@ -36,6 +36,8 @@ count the outputs reach 3."""
 MOST_LAYERS = 0.5
 """Share of layers with large gains from which a net with norms is suspected: norms hide the scale, but weights that are
 k times too long learn k squared times slower."""
+ALIKE = 1.2
+"""Gains that differ by less are of one law; the first layer of them is named."""
 FLAT = 0.5
 """Share of values on the flat ends of a sigmoid or tanh, as in SageMaker Debugger's rule."""
 SQUASHED = 5.0
@@ -48,12 +50,10 @@ _STALLS = ("vanishing-gradients", "constant-output", "cannot-overfit-batch", "lr
 _BLOWS = ("exploding-gradients", "bad-initial-loss", "loss-not-finite", "cannot-overfit-batch", "lr-too-high")
 
 
-def _weight_name(examination: Examination, op: Op) -> str:
-    return examination.walk.trace.names.get(op.inputs[1].token, "")
-
-
-def _layers(ops: Iterable[Op]) -> set[str]:
-    return {op.layer for op in ops}
+def _fans(examination: Examination, ops: Iterable[Op]) -> dict[str, int]:
+    """Return the fan-in of weights by their paths."""
+    weights = (weight_of(examination.walk.trace, op) for op in ops)
+    return {weight.name: weight.fan_in for weight in weights}
 
 
 def _gain(examination: Examination) -> float:
@@ -64,16 +64,13 @@ def _gain(examination: Examination) -> float:
 
 def _symmetric_init(examination: Examination) -> Iterator[Finding | Suspicion]:
     walk, chains = examination.walk, examination.chains
-    named = {_weight_name(examination, op): op for op in chains.hidden}
-    weights = {name: walk.trainable[name] for name in named if name in walk.trainable}
-    equal = {
-        name: weight
-        for name, weight in weights.items()
-        if twins(by_unit(named[name], weight), EQUAL_WEIGHTS) >= EQUAL_UNITS
-    }
+    named = {weight.name: (weight, op.layer) for op in chains.hidden if not (weight := weight_of(walk.trace, op)).made}
+    axes = {name: weight.axis for name, (weight, _) in named.items()}
+    rows = {name: by_unit(walk.trainable[name], axis) for name, axis in axes.items() if name in walk.trainable}
+    equal = {name: units for name, units in rows.items() if twins(units, EQUAL_WEIGHTS) >= EQUAL_UNITS}
     if not equal or walk.failure is not None:
         return
-    shares = twins_in_training(examination.double, examination.batches[0], {name: named[name] for name in equal})
+    shares = twins_in_training(examination.double, examination.batches[0], {name: axes[name] for name in equal})
     staying = [name for name, share in shares.items() if share >= EQUAL_UNITS]
     loud = [name for name, weight in equal.items() if bool(weight.any())] or (
         list(equal) if _blind(examination) else []
@@ -81,27 +78,27 @@ def _symmetric_init(examination: Examination) -> Iterator[Finding | Suspicion]:
     if not staying and not loud:
         return
     first = (staying or loud)[0]
-    layer, value = named[first].layer, float(equal[first].flatten()[0])
+    layer, value = named[first][1], float(equal[first].flatten()[0])
     finding = Finding(
         id="symmetric-init",
         severity="error" if staying else "warning",
         layer=layer,
         evidence={
             "layers": len(staying or loud),
-            "equal_units": round(twins(by_unit(named[first], equal[first]), EQUAL_WEIGHTS), 3),
+            "equal_units": round(twins(equal[first], EQUAL_WEIGHTS), 3),
             "equal_gradients": round(shares.get(first, 0.0), 3),
             "weight": value,
             "limit": EQUAL_UNITS,
         },
         message=f"Units of {layer} have equal weights (such as {value:g})"
         + (" and get equal gradients: they stay one unit." if staying else ", and only chance tells them apart."),
-        fix=f"nn.init.kaiming_normal_(model.{layer}.weight)",
+        fix=f"nn.init.kaiming_normal_(model.{first})",
         overrides=("init.name=he",),
     )
     if staying:
         yield finding
     else:
-        fix = redraw({named[name].layer for name in loud}, _gain(examination))
+        fix = redraw({name: named[name][0].fan_in for name in loud}, _gain(examination))
         yield Suspicion(finding, fix, "keep" if _blind(examination) else "drop")
 
 
@@ -118,15 +115,23 @@ def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
     finding = Finding(
         id="init-too-small",
         severity="warning",
-        layer=chains.penultimate[-1].layer,
+        layer=_smallest(examination),
         evidence=_evidence(way) | {"limit": FAR},
         message=f"What tells samples apart shrinks {way.factor:.2f} times a layer, to {2.0**way.change:.1e} of the "
         f"inputs' in {way.layers} layers.",
         fix="for m in model.modules(): isinstance(m, nn.Conv2d) and nn.init.kaiming_normal_(m.weight); or add norms",
         overrides=("init.name=he",),
     )
-    fix = redraw(_layers(chains.hidden), _gain(examination))
+    fix = redraw(_fans(examination, chains.hidden), _gain(examination))
     yield Suspicion(finding, fix, "keep" if way.change < -BEYOND else "drop")
+
+
+def _smallest(examination: Examination) -> str:
+    """Return the first of the layers with about the smallest gain."""
+    hidden = examination.chains.hidden
+    gains = _gains(examination, hidden)
+    least = min(gains.values(), default=0.0)
+    return next((layer for layer, gain in gains.items() if gain <= ALIKE * least), hidden[0].layer)
 
 
 def _evidence(way: Travel) -> dict[str, float]:
@@ -135,12 +140,12 @@ def _evidence(way: Travel) -> dict[str, float]:
 
 def _gains(examination: Examination, ops: Iterable[Op]) -> dict[str, float]:
     """Return standard deviation times root of the fan-in of the weights that functions use, by layer."""
-    parameters, found = examination.walk.parameters, {}
+    walk, found = examination.walk, {}
     for op in ops:
-        weight = parameters.get(_weight_name(examination, op))
-        if weight is not None:
-            rows = by_unit(op, weight).float()
-            found[op.layer] = float(rows.square().mean().sqrt()) * math.sqrt(rows.shape[1])
+        weight = weight_of(walk.trace, op)
+        if not weight.made and weight.name in walk.parameters:
+            size = float(walk.parameters[weight.name].detach().float().square().mean().sqrt())
+            found[op.layer] = size * math.sqrt(weight.fan_in)
     return found
 
 
@@ -173,8 +178,12 @@ def _init_too_large(examination: Examination) -> Iterator[Finding | Suspicion]:
     if (grows or loud_head) and ratio > LOSS_RATIO:
         yield finding
     else:
-        fix = together(redraw(_layers(chains.hidden), _gain(examination)), redraw(_layers(chains.heads), 1.0))
-        yield Suspicion(finding, fix, "keep" if grows and way.growth > BEYOND else "drop")
+        fix = together(
+            redraw(_fans(examination, chains.hidden), _gain(examination)), redraw(_fans(examination, chains.heads), 1.0)
+        )
+        certain = grows and way.growth > BEYOND
+        # Behind norms the head learns at once, on features that stay as they were drawn: that takes longer to show.
+        yield Suspicion(finding, fix, "keep" if certain else "drop", steps=LONG_STEPS if heavy else None)
 
 
 def _loss_ratio(examination: Examination) -> float:
@@ -230,7 +239,7 @@ def _relu_instead(examination: Examination) -> Fix:
         return F.relu(values)
 
     chains = examination.chains
-    drawn = together(redraw(_layers(chains.hidden), RELU_GAIN), redraw(_layers(chains.heads), 1.0))
+    drawn = together(redraw(_fans(examination, chains.hidden)), redraw(_fans(examination, chains.heads), 1.0))
     # Only the net's own activations are exchanged: the loss runs outside of it.
     return together(drawn, exchange({"sigmoid": relu, "tanh": relu}))
 
@@ -267,9 +276,10 @@ def _dead_relu(examination: Examination) -> Iterator[Finding | Suspicion]:
     if blocked:
         yield finding
         return
-    layers = {one.layer for _, _, ops in dead for one in ops}
+    weights = _fans(examination, (one for _, _, ops in dead for one in ops))
     norms = {one.layer for _, dying, _ in dead for one in trace.before(dying) if one.function.endswith("_norm")}
-    yield Suspicion(finding, redraw(layers | norms, RELU_GAIN), "keep" if share >= DEAD_SURE else "drop")
+    fix = together(redraw(weights), plain_norms(norms))
+    yield Suspicion(finding, fix, "keep" if share >= DEAD_SURE else "drop")
 
 
 CHECKS = (
@@ -341,7 +351,7 @@ CHECKS = (
         "behind norms.",
         source="Glorot and Bengio (2010), section 3; share of saturated values as in SageMaker Debugger",
         thresholds={"FLAT": FLAT, "SQUASHED": SQUASHED},
-        hides=(*_STALLS, "init-too-small"),
+        hides=(*_STALLS, "init-too-small", "init-too-large"),
     ),
     Check(
         id="dead-relu",

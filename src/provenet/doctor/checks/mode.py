@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from provenet.doctor.chains import batch_norms, normalizes_batch
+from provenet.doctor.chains import batch_norms, normalizes_batch, weight_of
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.dependence import SAME
 from provenet.doctor.examination import Examination
 from provenet.doctor.inventory import modules_of
 from provenet.doctor.kinds import DROPOUT, LINEAR
-from provenet.doctor.laws import drawn_law, is_touched
-from provenet.doctor.recorder import Op
+from provenet.doctor.laws import drawn_law, is_drawn_bias, is_touched
+from provenet.doctor.recorder import Op, Ref
 from provenet.doctor.remedies import lighter_dropout
 from provenet.records.finding import Finding
 
@@ -131,11 +131,16 @@ def _dropout_too_high(examination: Examination) -> Iterator[Finding | Suspicion]
 def _frozen_weights(examination: Examination) -> tuple[dict[str, str], int]:
     """Return the laws that frozen weights are samples of, by path (empty: of none), and how many weights there are."""
     walk = examination.walk
-    named = {walk.trace.names.get(op.inputs[1].token, ""): op for op in examination.chains.weighted if op.grad}
-    named.pop("", None)
-    parameters = walk.parameters
-    frozen = [name for name in named if name in parameters and not parameters[name].requires_grad]
-    return {name: drawn_law(parameters[name]) for name in frozen}, len(named)
+    pairs = [(weight_of(walk.trace, op), op) for op in examination.chains.weighted if op.grad]
+    named = {weight.name: (weight, op) for weight, op in pairs if not weight.made}
+    parameters, laws = walk.parameters, {}
+    for name, (weight, op) in named.items():
+        if name in parameters and not parameters[name].requires_grad:
+            ref = op.argument("bias", 2)
+            bias = parameters.get(walk.trace.names.get(ref.token, "")) if isinstance(ref, Ref) else None
+            untrained = bias is None or is_drawn_bias(bias, weight.fan_in)
+            laws[name] = drawn_law(parameters[name]) if untrained else ""
+    return laws, len(named)
 
 
 def _seen_data(examination: Examination) -> bool:
@@ -156,7 +161,7 @@ def _frozen_layers(examination: Examination) -> Iterator[Finding]:
         )
         return
     laws, num = _frozen_weights(examination)
-    heads = {walk.trace.names.get(op.inputs[1].token, "") for op in examination.chains.heads}
+    heads = {weight_of(walk.trace, op).name for op in examination.chains.heads}
     if _seen_data(examination):
         laws = {name: law for name, law in laws.items() if name in heads}
     drawn = [name for name, law in laws.items() if law]
@@ -210,7 +215,7 @@ def _nothing_frozen(examination: Examination) -> Iterator[Finding]:
     if limit is None or len(walk.trainable) < len(walk.parameters) or len({g.settings["lr"] for g in groups}) != 1:
         return
     called = {call.layer: call.module for call in walk.trace.calls}.values()
-    heads = [walk.parameters.get(walk.trace.names.get(op.inputs[1].token, "")) for op in examination.chains.heads]
+    heads = [walk.parameters.get(weight_of(walk.trace, op).name) for op in examination.chains.heads]
     fresh = any(weight is not None and drawn_law(weight) for weight in heads)
     lr = float(groups[0].settings["lr"])
     if not fresh or lr < limit or not any(is_touched(module) for module in called):

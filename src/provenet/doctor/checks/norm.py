@@ -9,7 +9,7 @@ from statistics import median_low
 
 from torch import nn
 
-from provenet.doctor.chains import WEIGHTED, batch_norms, normalizes_batch
+from provenet.doctor.chains import WEIGHTED, batch_norms, normalizes_batch, weight_of
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
 from provenet.doctor.inventory import modules_of
@@ -198,7 +198,7 @@ def _missing_normalization(examination: Examination) -> Iterator[Suspicion]:
     layers = [op for op in chains.full if op not in chains.heads]
     normed = any(op.function in NORM and op.layer != "loss" for op in trace.ops)
     # Weights that are made in the pass are normalised themselves (weight norm, spectral norm, standardised).
-    made = any(op.inputs[1].token in trace.makers for op in chains.weighted)
+    made = any(weight_of(trace, op).made for op in chains.weighted)
     way = examination.travel
     if len(layers) <= DEEP or normed or made or way is None or abs(way.change) <= UNSTABLE:
         return

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from provenet.doctor.chains import Chains
+from provenet.doctor.chains import Chains, is_wide
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
 from provenet.doctor.gaze import PLACES, Branch
@@ -28,8 +28,9 @@ DEEP = 19
 """Full layers without a shortcut: VGG-19, which trains; at 34 plain nets are worse than at 18 (He et al. 2015)."""
 VERY_DEEP = 40
 """The same, named without a gain in the probe as well."""
-REST = 0.3
-"""Share of the convolutions that run on single pixels: the last stage of a net has a quarter at most."""
+REST, FEWEST = 0.25, 2
+"""Share of the convolutions wider than 1 x 1 that run on single pixels, where they see their own padding, and how many
+these are at least: one behind the last stride is the end of many a net."""
 UNEVEN = 2.0
 """Power of the strongest phase of an upsampled map over that of the weakest; a kernel of 3 at stride 2 has 4, one of
 the stride's multiples 1."""
@@ -108,19 +109,19 @@ def _spatial_collapse(examination: Examination) -> Iterator[Finding]:
             overrides=("net.stem=small",),
         )
         return
-    convolutions = [op for op in chains.weighted if op.function in CONVOLUTION]
-    if not convolutions or len(chains.collapsed) < REST * len(convolutions):
+    convolutions = [op for op in chains.weighted if op.function in CONVOLUTION and is_wide(op)]
+    collapsed = [op for op in chains.collapsed if is_wide(op)]
+    if len(collapsed) < max(FEWEST, REST * len(convolutions)):
         return
-    first = chains.collapsed[0]
-    entry = convolutions[0].inputs[0].shape
+    first, entry = collapsed[0], convolutions[0].inputs[0].shape
     yield Finding(
         id="spatial-collapse",
         severity="warning",
         layer=first.layer,
-        evidence={"on_single_pixels": len(chains.collapsed), "convolutions": len(convolutions), "limit": REST}
+        evidence={"on_single_pixels": len(collapsed), "convolutions": len(convolutions), "limit": REST}
         | {"height": entry[-2], "width": entry[-1]},
         message=f"Pictures of {entry[-2]} x {entry[-1]} have shrunk to 1 x 1 at {first.layer}; "
-        f"{len(chains.collapsed)} of {len(convolutions)} convolutions work on a single pixel.",
+        f"{len(collapsed)} of {len(convolutions)} convolutions work on a single pixel.",
         fix="stride 1 in the first layers and no pooling behind them, or larger pictures",
         overrides=("net.stem=small",),
     )
@@ -307,15 +308,15 @@ CHECKS = (
         look=_spatial_collapse,
         cost="static",
         shows="The net sees no places in its later layers; or PyTorch says that an output size is too small.",
-        signal=f"At least {REST:.0%} of the convolutions run on maps that strides and poolings have shrunk to one "
-        "pixel.",
+        signal=f"At least {REST:.0%} of the convolutions wider than 1 x 1, and {FEWEST} of them, run on maps that "
+        "strides and poolings have shrunk to one pixel.",
         fix="Fewer strides at the beginning: stems for photographs are not made for small pictures.",
         before="resnet18()  # on pictures of 16 x 16",
         after="resnet18 with a 3 x 3 stem at stride 1, without max-pooling",
         silent="Global pooling, its gates and pooled branches; kernels that cover a whole map; heads of 1 x 1 "
         "convolutions; the last stage alone.",
         source="Theia's rule of shrinking maps (arXiv 2412.05775); the share is ours",
-        thresholds={"REST": REST},
+        thresholds={"REST": REST, "FEWEST": FEWEST},
         hides=("forward-fails", "bn-small-batch"),
     ),
     Check(
