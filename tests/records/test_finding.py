@@ -49,6 +49,12 @@ def test_a_diagnosis_prints_what_a_reader_needs():
     assert max(map(len, text.splitlines())) <= 120
 
 
+def test_what_was_left_out_is_said_once_a_reason():
+    found = Diagnosis(left_out={"dead-relu": "no time", "lr-too-low": "raised KeyError", "lr-too-high": "no time"})
+    assert found.reasons == {"no time": ("dead-relu", "lr-too-high"), "raised KeyError": ("lr-too-low",)}
+    assert str(found).count("no time") == 1 and "dead-relu, lr-too-high: no time" in str(found)
+
+
 def test_strange_severities_are_refused():
     with pytest.raises(ValidationError):
         Finding(id="x", severity="fatal", message="", fix="")

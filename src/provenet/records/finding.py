@@ -79,6 +79,14 @@ class Diagnosis(Spec):
         """Whether there is no error and no warning."""
         return not any(finding.loud for finding in self.findings)
 
+    @property
+    def reasons(self) -> dict[str, tuple[str, ...]]:
+        """Why something could not be looked at, with the ids."""
+        found: dict[str, tuple[str, ...]] = {}
+        for name, reason in self.left_out.items():
+            found[reason] = (*found.get(reason, ()), name)
+        return found
+
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
@@ -92,8 +100,9 @@ class Diagnosis(Spec):
                 yield f"           explains  {', '.join(explained)}"
         if self.further:
             yield f"  further  {', '.join(finding.id for finding in self.further)}: look again when these are mended"
-        for name, reason in self.left_out.items():
-            yield f"  not looked at  {name}: {reason}"
+        for reason, names in self.reasons.items():
+            said = f"{', '.join(names)}: {reason}"
+            yield textwrap.fill(said, _WIDTH, initial_indent="  not looked at  ", subsequent_indent=" " * 13)
 
 
 def _table_rows(finding: Finding) -> Iterator[str]:
