@@ -26,7 +26,8 @@ _UNIT = {"classes": "softmax", "labels": "sigmoid"}
 class Battery:
     """The loss on made-up outputs, NaN where it could not be taken.
 
-    Answers: "perfect", "uniform", "wrong", and "sharp" (perfect, ten times as confident).
+    Answers: "perfect", "uniform", "prior" (how often classes occur, the same for every sample), "wrong", and "sharp"
+    (perfect, ten times as confident).
 
     Args:
         own: loss by answer, answers made by the map that the net itself applies last (softmax, say).
@@ -49,6 +50,12 @@ class Battery:
         """The loss of a perfect, confident answer; 0 where unknown or where the loss prefers another."""
         best = self.own.get("perfect", math.nan)
         return best if math.isfinite(best) and best <= self.own.get("uniform", math.inf) else 0.0
+
+    @property
+    def ignorance(self) -> float:
+        """The loss of the best answer that knows nothing of the inputs; NaN where unknown."""
+        known = [self.own[name] for name in ("uniform", "prior") if math.isfinite(self.own.get(name, math.nan))]
+        return min(known, default=math.nan)
 
 
 def try_loss(loss_fn: Loss, reading: Reading, targets: Any, outputs: Any) -> Battery:
@@ -88,12 +95,14 @@ def _answers(reading: Reading) -> dict[str, Tensor]:
         return {"perfect": values, "uniform": zeros + values.mean(), "wrong": 2 * middle - values}
     if reading.task == "classes":
         right = _one_hot(zeros, target, reading)
-        wrong = right.roll(1, 1)
-        return _scaled(right, zeros, wrong)
+        counted = right if reading.ignore_index is None else right * _counted(zeros, target, reading.ignore_index)
+        return _scaled(right, zeros, right.roll(1, 1)) | {"prior": zeros + _shares(counted).log()}
     if target.numel() != score.numel():
         return {}
-    signs = target.reshape(score.shape).float() * 2 - 1
-    return _scaled(signs, zeros, -signs)
+    yes = target.reshape(score.shape).float()
+    signs, column = yes * 2 - 1, yes if yes.dim() > 1 else yes[:, None]
+    prior = torch.logit(_mean_of_each(column, 1 / 2)).expand_as(column).reshape(zeros.shape)
+    return _scaled(signs, zeros, -signs) | {"prior": prior}
 
 
 def _amounts(reading: Reading) -> bool:
@@ -116,6 +125,25 @@ def _one_hot(zeros: Tensor, target: Tensor, reading: Reading) -> Tensor:
     index = target.long().clamp(0, zeros.shape[1] - 1)
     index = index if index.dim() == zeros.dim() else index.unsqueeze(1)
     return zeros.scatter(1, index, 1.0)
+
+
+def _shares(right: Tensor) -> Tensor:
+    """Return how often each class occurs, (1, K, ...), as if each had occurred once more: none is impossible."""
+    found = _mean_of_each(right, 1 / right.shape[1])
+    return found / found.sum()
+
+
+def _mean_of_each(values: Tensor, usual: float) -> Tensor:
+    """Return the mean of each column, over all axes but the second, with one value more that is the usual."""
+    others = [dim for dim in range(values.dim()) if dim != 1]
+    num = values.numel() / values.shape[1]
+    return (values.sum(others, keepdim=True) + usual) / (num + 1)
+
+
+def _counted(zeros: Tensor, target: Tensor, ignored: int) -> Tensor:
+    """Return 1 for targets that the loss does not ignore, 0 for the others, (N, 1, ...)."""
+    mask = (target != ignored).to(zeros)
+    return mask if mask.dim() == zeros.dim() else mask.unsqueeze(1)
 
 
 def _mapped(given: str, answer: Tensor) -> Tensor:

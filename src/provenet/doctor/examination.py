@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from provenet.doctor.dependence import Dependence, depend
 from provenet.doctor.double import Double
 from provenet.doctor.gaze import Gaze, look_around
 from provenet.doctor.intake import Intake, take_in
+from provenet.doctor.lost import Lost, lost
 from provenet.doctor.passes import Passes, make_passes
 from provenet.doctor.probe import Probe
 from provenet.doctor.pull import Pull, pull
@@ -132,6 +134,12 @@ class Examination:
             raise Unavailable(str(self.walk.failure))
         self._need(self.pass_s * BACKWARD)
         return make_passes(self.double, self.batches, lambda seconds: self.clock.allows(4 * seconds))
+
+    @cached_property
+    def lost(self) -> Lost | None:
+        """Where the first batch whose loss is not finite loses its numbers; None where none does."""
+        bad = [number for number, loss in enumerate(self.passes.losses) if not math.isfinite(loss)]
+        return lost(self.double, self.batches[bad[0]]) if bad else None
 
     @cached_property
     def travel(self) -> Travel | None:

@@ -118,6 +118,7 @@ class Comparison:
         p: of the two-sided paired t test over repeats and batches; None where it cannot be told.
         plain: mean share that the arm without the fix closed.
         fixed: mean share with it.
+        end: mean loss after the training without the fix; NaN where one diverged.
         diverged: repeats in which the arms diverged: without the fix, with it.
         repeats: R.
         steps: updates of the longest arm.
@@ -127,6 +128,7 @@ class Comparison:
     p: float | None
     plain: float
     fixed: float
+    end: float
     diverged: tuple[int, int]
     repeats: int
     steps: int
@@ -306,7 +308,8 @@ class Probe:
         diverged = (sum(one.diverged for one, _ in pairs), sum(other.diverged for _, other in pairs))
         gain = fmean(fixed) - fmean(plain)
         steps = max(len(arm.losses) for pair in pairs for arm in pair)
-        return Comparison(gain, tested.p, fmean(plain), fmean(fixed), diverged, len(pairs), steps)
+        end = math.nan if diverged[0] else fmean(loss for one, _ in pairs for loss in one.end)
+        return Comparison(gain, tested.p, fmean(plain), fmean(fixed), end, diverged, len(pairs), steps)
 
 
 @dataclass(eq=False)

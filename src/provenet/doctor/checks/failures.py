@@ -22,7 +22,8 @@ _HINTS: tuple[tuple[str, str], ...] = (
         r"Sizes of tensors must match except in dimension",
         "bring maps to one size: F.interpolate(x, size=skip.shape[-2:])",
     ),
-    (r"Input type \(.*\) and (?:weight|bias) type|expected (?:m1 and m2|scalar type)", "inputs.float()"),
+    (r"mat1 and mat2 must have the same dtype", "model.float(), inputs.float(): one dtype for both"),
+    (r"Input type \(.*\) and (?:weight|bias) type|expected (?:m1 and m2|scalar type)", "model.float(), inputs.float()"),
     (r"same device|on different devices|but found at least two devices", "model.to(device), inputs.to(device)"),
     (r"Expected more than 1 value per channel when training", "larger batches, or drop_last=True"),
     (r"can be implicitly created only for scalar outputs", "loss.mean(): reduction='none' gives one loss a sample"),
@@ -66,12 +67,10 @@ def _loss_not_finite(examination: Examination) -> Iterator[Finding]:
     bad = next((number for number, loss in enumerate(passes.losses) if not math.isfinite(loss)), None)
     names = [name for norms in passes.norms for name, norm in norms.items() if not math.isfinite(norm)]
     if bad is not None or names:
-        broken = next(
-            (one for one in passes.signals if not math.isfinite(one.std) or not math.isfinite(one.mean)), None
-        )
-        place = broken.layer if broken is not None else (names[-1].rpartition(".")[0] if bad is None else "loss")
+        broken = examination.lost
+        place = broken.layer if broken is not None else names[-1].rpartition(".")[0] if names else "loss"
         what = "The loss" if bad is not None else "The loss is finite, but its gradient"
-        where = f"; the first number that is not comes from {broken.function}" if broken is not None else ""
+        where = "" if broken is None else f"; the first number that is none comes from {broken.function}"
         yield Finding(
             id="loss-not-finite",
             severity="error",

@@ -16,7 +16,8 @@ from provenet.records.finding import Finding
 
 STUCK = 0.1
 """Share of the loss gap that training as it is closes at most, where its rate is called too high: sound high rates
-begin roughly, but they do begin."""
+begin roughly, but they do begin. The gap begins at the best answer that knows nothing of the inputs: to come down to
+that is no learning."""
 RECOVERY = 3
 """Where time makes a training short, a rate that fails is given this many times as many updates to recover."""
 CALM = 10.0
@@ -59,7 +60,7 @@ def _lr_too_high(examination: Examination) -> Iterable[Finding]:
         return
     factor = _best(examination, LOWER)
     compared = None if factor is None else examination.probe.compare(scaled(factor), steps=LONG_STEPS)
-    if factor is None or compared is None or not compared.confirms or compared.plain > STUCK:
+    if factor is None or compared is None or not compared.confirms or _learned(examination, plain, compared.end):
         return
     lr, better = _rate(examination), float(f"{_rate(examination) * factor:.3g}")
     wild = compared.diverged[0] == compared.repeats
@@ -141,8 +142,19 @@ def _warms_up(examination: Examination) -> bool:
 
 def trained(examination: Examination) -> bool:
     """Return whether the net has learned already."""
-    guess = examination.battery.own.get("uniform", math.nan)
-    return math.isfinite(guess) and examination.stride.loss < TRAINED * guess
+    return _knows(examination, examination.stride.loss)
+
+
+def _knows(examination: Examination, loss: float) -> bool:
+    ignorance = examination.battery.ignorance
+    return math.isfinite(ignorance) and loss < TRAINED * ignorance
+
+
+def _learned(examination: Examination, arm: Arm, end: float) -> bool:
+    """Return whether a training that ends at a loss has learned something of the inputs, or kept what it knew."""
+    start, floor, ignorance = _mean(arm.start), examination.battery.floor, examination.battery.ignorance
+    begin = min(start, ignorance) if math.isfinite(ignorance) else start
+    return _knows(examination, end) or begin - end >= STUCK * max(begin - floor, 1e-6)
 
 
 def _closed(examination: Examination, arm: Arm) -> float:
@@ -151,11 +163,7 @@ def _closed(examination: Examination, arm: Arm) -> float:
 
 def _fails(examination: Examination, arm: Arm) -> bool:
     """Return whether training as it is learns nothing, or forgets what was learned."""
-    if arm.diverged:
-        return True
-    guess = examination.battery.own.get("uniform", math.nan)
-    kept = math.isfinite(guess) and _mean(arm.end) < TRAINED * guess
-    return arm.failure is None and _closed(examination, arm) < STUCK and not kept
+    return arm.diverged or (arm.failure is None and not _learned(examination, arm, _mean(arm.end)))
 
 
 def _recovers(examination: Examination, plain: Arm) -> bool:
@@ -195,9 +203,10 @@ CHECKS: tuple[Check, ...] = (
         cost="probe",
         shows="The loss rises or jumps from the first updates on, becomes NaN, or falls to that of a guess and stays "
         "there; scores grow large, ReLU units die.",
-        signal="A short training as the caller trains ends above 90 % of its first loss, or diverges, in all repeats "
-        "and also when it is given three times as long; the same with a tenth, a hundredth or a thousandth of the rate "
-        "closes at least 20 % more of the loss gap. Not tried where the loss follows its slope and an update is short.",
+        signal="A short training as the caller trains diverges, or closes less than 10 % of the gap between the best "
+        "answer that knows nothing of the inputs and a perfect one, also when it is given three times as long where "
+        "time made it short; the same with a tenth, a hundredth or a thousandth of the rate closes at least 20 % more "
+        "of the loss gap. Not tried where the loss follows its slope and an update is short.",
         fix="Lower the rate as the probe did; usual are 0.1 for SGD with batch norm, 0.01 without, and 1e-3 for Adam.",
         before="optimizer = torch.optim.Adam(model.parameters(), lr=0.1)",
         after="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",

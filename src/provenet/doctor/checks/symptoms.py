@@ -73,7 +73,7 @@ def _relative_gradients(examination: Examination) -> tuple[dict[str, float], dic
     names = [trace.names.get(ref.token, "") for op in trace.ops if op.function in LINEAR for ref in op.inputs]
     sizes = {name: float(parameters[name].detach().norm()) for name in names if name in parameters}
     found = {
-        name: fmean(norm.get(name, 0.0) for norm in norms) / size
+        name: sum(norm.get(name, 0.0) for norm in norms) / max(len(norms), 1) / size
         for name, size in sizes.items()
         if parameters[name].dim() > 1 and size > 0
     }
