@@ -30,6 +30,7 @@ check: setup
 
 docs: setup
 	$(BIN)/provenet techniques --pages docs/techniques
+	$(BIN)/provenet doctor --pages docs/doctor
 
 clean:
 	rm -rf $(VENV) runs studies claims

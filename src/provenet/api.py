@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,6 +96,7 @@ def train(
     recipe: str | Path | None = None,
     words: Sequence[str] = (),
     listeners: Listeners | None = None,
+    doctor: bool = True,
     **settings: Any,
 ) -> Run:
     """Train on a folder of images, or go on with a training that was stopped.
@@ -106,6 +107,8 @@ def train(
         recipe: a YAML file with settings.
         words: settings as on the command line, "optimizer.lr=0.1".
         listeners: who follows the run; None: nobody.
+        doctor: look for faults that need no training, about a second before the first update; they are told as warnings
+            and kept in the run folder.
         settings: recipe fields, as in `epochs=10, net={"name": "resnet", "depth": 18}`.
 
     Returns:
@@ -117,12 +120,17 @@ def train(
     started = time.monotonic()
     overrides = gather(None if recipe is None else Path(recipe), words, settings)
     folder = Path(out) if out is not None else default_out(str(data), overrides)
-    return carry_out(Request(str(data), overrides, folder, started), listeners)
+    return carry_out(Request(str(data), overrides, folder, started), listeners, doctor)
 
 
-def carry_out(request: Request, listeners: Listeners | None = None) -> Run:
-    """Train as requested and write the report."""
-    done = run_train(request, listeners or Listeners(Silent()))
+def carry_out(request: Request, listeners: Listeners | None = None, doctor: bool = False) -> Run:
+    """Train as requested and write the report; on request with a look of the doctor before the first update."""
+    listeners = listeners or Listeners(Silent())
+    if doctor:
+        from provenet.doctor.session import look_first
+
+        listeners = replace(listeners, before=partial(look_first, request, listeners.reporter))
+    done = run_train(request, listeners)
     if done.finished and not done.report.exists():
         write_run_report(done.path)
     return Run(done.path)

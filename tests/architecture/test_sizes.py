@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 
 MOST_LINES, MOST_FUNCTION_LINES, MOST_PARAMETERS = 400, 50, 6
-PROMISED = {"cli/ablate.py ablate", "doctor/doctor.py diagnose"}
+PROMISED = {"cli/ablate.py ablate", "cli/doctor.py doctor", "cli/train.py train", "doctor/doctor.py diagnose"}
 """Faces of the package whose parameters (keywords, options of a command) users were promised."""
 ROOT = Path(__file__).parents[2]
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -12,6 +12,7 @@ import typer
 
 from provenet.cli.ablate import ablate
 from provenet.cli.claims import claims
+from provenet.cli.doctor import doctor
 from provenet.cli.evaluate import evaluate
 from provenet.cli.inspect import inspect
 from provenet.cli.predict import predict
@@ -29,7 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train image networks from a folder, and prove what each technique bought.",
 )
-for verb in (inspect, train, resume, evaluate, predict, ablate, claims, techniques, report):
+for verb in (inspect, train, resume, evaluate, predict, ablate, claims, doctor, techniques, report):
     app.command()(verb)
 app.add_typer(recipe_app, name="recipe")
 

@@ -47,13 +47,14 @@ class Stop:
         return self.code is not None
 
 
-def train(
+def train(  # noqa: PLR0913 - a command's options are its arguments
     data: Data,
     words: Words = None,
     out: Annotated[Path | None, typer.Option(help="The run folder. Default: runs/NAME.")] = None,
     recipe: Annotated[Path | None, typer.Option(metavar="FILE", help="A recipe file (YAML).")] = None,
     save_every: SaveEvery = 60.0,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what the run folder holds.")] = False,
+    no_doctor: Annotated[bool, typer.Option("--no-doctor", help="Leave out the look for faults at the start.")] = False,
 ) -> None:
     """Train on DATA; the same command goes on with a run that was stopped."""
     started = time.monotonic()
@@ -63,7 +64,7 @@ def train(
 
     overrides = gather(recipe, words or [])
     folder = out or default_out(data, overrides)
-    _follow(Request(data, overrides, folder, started, save_every, restart))
+    _follow(Request(data, overrides, folder, started, save_every, restart), doctor=not no_doctor)
 
 
 def resume(
@@ -78,7 +79,7 @@ def resume(
     _follow(replace(request_of(run), save_every_s=save_every))
 
 
-def _follow(request: Request) -> None:
+def _follow(request: Request, doctor: bool = False) -> None:
     """Carry a request out under the eyes of the terminal."""
     from provenet.api import carry_out
     from provenet.cli.console import Terminal
@@ -88,7 +89,7 @@ def _follow(request: Request) -> None:
 
     terminal, stop = Terminal(), Stop()
     try:
-        run = carry_out(request, Listeners(terminal, (terminal,), lambda: stop))
+        run = carry_out(request, Listeners(terminal, (terminal,), lambda: stop), doctor)
     except (Interrupted, KeyboardInterrupt) as interrupted:
         terminal.close()
         said = interrupted if isinstance(interrupted, Interrupted) else "interrupted"

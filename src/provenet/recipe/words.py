@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -59,6 +60,16 @@ def from_kwargs(arguments: Mapping[str, Any]) -> Overrides:
     return _collect([(key, _plain(value)) for key, value in arguments.items()], "argument")
 
 
+def words_of(tree: dict[str, Any]) -> tuple[str, ...]:
+    """Return what a tree of overrides sets, as words; `parse_words` reads them back.
+
+    Example:
+        >>> words_of({"norm": {"name": "group"}, "epochs": 3})
+        ('norm.name=group', 'epochs=3')
+    """
+    return tuple(f"{path}={_word(value)}" for path, value in leaves(tree))
+
+
 def _not_a_word(word: str, key: str, equals: str) -> Fault:
     if equals:
         return Fault(f"{shown(key)}= has no value", shown(word), _LOOK, "write none for nothing", "override")
@@ -71,6 +82,10 @@ def _right_side(text: str) -> tuple[Any, list[Fault]]:
         return scalar(text), []
     reading = read(text, "override")
     return reading.value, [Fault(f.what, shown(text), f.allowed, f.remedy, "override") for f in reading.faults]
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _plain(value: Any) -> Any:

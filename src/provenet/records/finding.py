@@ -50,6 +50,17 @@ class Finding(Spec):
         """Whether it is an error or a warning."""
         return self.severity in LOUD
 
+    @property
+    def tried(self) -> str:
+        """What short trainings said of the fix, as a sentence; empty where none were made."""
+        if self.gain is None:
+            return ""
+        plain, fixed = (self.evidence.get(f"probe_share_closed{which}") for which in ("", "_with_fix"))
+        if not isinstance(plain, int | float) or not isinstance(fixed, int | float):
+            return f"with the fix a short training closed {self.gain:.0%} more of the loss gap" if self.gain > 0 else ""
+        without = "it diverged" if plain <= -1 else f"{max(plain, 0.0):.0%}"
+        return f"with the fix a short training closed {max(fixed, 0.0):.0%} of the loss gap, without it {without}"
+
 
 class Hidden(Spec):
     """A finding that another one explains."""
@@ -109,9 +120,14 @@ def _table_rows(finding: Finding) -> Iterator[str]:
     place = f"  in {finding.layer}" if finding.layer else ""
     yield f"  {finding.severity:<7}  {finding.id}{place}"
     figures = ", ".join(f"{name} {_shown(value)}" for name, value in finding.evidence.items())
-    gain = "" if finding.gain is None else f"the fix closed {finding.gain:.0%} of the loss gap in a short probe"
     words = "  ".join(finding.overrides)
-    rows = (("", finding.message), ("figures", figures), ("probe", gain), ("fix", finding.fix), ("recipe", words))
+    rows = (
+        ("", finding.message),
+        ("figures", figures),
+        ("tried", finding.tried),
+        ("fix", finding.fix),
+        ("recipe", words),
+    )
     for name, text in rows:
         if text:
             head = f"           {name}  " if name else "           "

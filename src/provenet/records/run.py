@@ -109,6 +109,7 @@ class RunRecord:
         epochs: rows of `epochs.jsonl`.
         steps: rows of `steps.jsonl`.
         events: rows of `events.jsonl`.
+        doctor: the content of `doctor.json`; empty where the training was begun without a look at it.
         result: the content of `result.json`; None while the run is not finished.
         views: the content of `views/views.json`.
     """
@@ -122,6 +123,7 @@ class RunRecord:
     epochs: tuple[EpochRow, ...] = ()
     steps: tuple[StepRow, ...] = ()
     events: tuple[EventRow, ...] = ()
+    doctor: dict[str, Any] = field(default_factory=dict)
     result: dict[str, Any] | None = None
     views: dict[str, Any] = field(default_factory=dict)
 
@@ -146,6 +148,7 @@ class RunRecord:
             epochs=_rows(EpochRow, list(read_log(folder / "epochs.jsonl"))),
             steps=_rows(StepRow, list(read_log(folder / "steps.jsonl"))),
             events=_rows(EventRow, list(read_log(folder / "events.jsonl"))),
+            doctor=_read(folder / "doctor.json", read_json, {}, faults),
             result=_read(folder / "result.json", read_json, {}, faults) or None,
             views=_read(folder / "views" / "views.json", read_json, {}, faults),
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from provenet.records import RunRecord
 from provenet.report import answers, facts, figures, pictures, verdict
+from provenet.report.doctor import first_look
 from provenet.report.page import render, write_page
 from provenet.report.words import split_name
 
@@ -50,6 +51,7 @@ def run_page(record: RunRecord) -> str:
         augmented=pictures.augmented(record, album),
         left_out=album.left_out,
         gap=verdict.gap_sentence(record),
+        doctor=first_look(record.doctor),
         counts=facts.count_table(record),
         shares=facts.share_table(record),
         twins=facts.twin_table(record),

@@ -32,6 +32,7 @@ class RunFolder:
         self.choices = path / "choices.json"
         self.data = path / "data.json"
         self.provenance = path / "provenance.json"
+        self.doctor = path / "doctor.json"
         self.result = path / "result.json"
         self.report = path / "report.html"
         self.views = path / "views"
@@ -68,7 +69,7 @@ class RunFolder:
         self.result.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.views):
             shutil.rmtree(folder, ignore_errors=True)
-        records = (self.report, self.provenance, self.data, self.choices, self.recipe)
+        records = (self.report, self.doctor, self.provenance, self.data, self.choices, self.recipe)
         for path in (*records, *map(self.log, LOGS), self.request):
             path.unlink(missing_ok=True)
 

@@ -38,6 +38,10 @@ def unstoppable() -> Iterator[Wish]:
     yield never
 
 
+def unexamined(folder: RunFolder, session: Session) -> None:
+    """Begin a training without a look at it."""
+
+
 @dataclass(frozen=True)
 class Listeners:
     """Who follows a run.
@@ -46,11 +50,13 @@ class Listeners:
         reporter: hears facts and choices.
         observers: see every update.
         stopping: entered while updates are made, and only then: a wish to stop is then heeded with a checkpoint.
+        before: called once with a planned training, before its first update; must leave it as it is.
     """
 
     reporter: Reporter
     observers: tuple[Observer, ...] = ()
     stopping: Callable[[], AbstractContextManager[Wish]] = unstoppable
+    before: Callable[[RunFolder, Session], None] = unexamined
 
 
 def train(request: Request, listeners: Listeners) -> RunFolder:
@@ -72,6 +78,8 @@ def train(request: Request, listeners: Listeners) -> RunFolder:
             return folder
         session = (_reopened if folder.started else _planned)(folder, request, listeners.reporter)
         session.job = dataclasses.replace(session.job, save_every_s=request.save_every_s)
+        if not Checkpoints(folder.checkpoints).steps():
+            listeners.before(folder, session)
         _fit(folder, session, listeners)
     return folder
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ from provenet.core.errors import Fault, ProvenetError, RecipeError, near
 from provenet.recipe.conflicts import NET_SLOTS
 from provenet.recipe.load import load
 from provenet.recipe.schema import Recipe
-from provenet.recipe.tree import leaves
-from provenet.recipe.words import parse_words
+from provenet.recipe.words import parse_words, words_of
 from provenet.records.study import Arm, Mode
 
 BASELINE = "baseline"
@@ -218,22 +216,8 @@ def words_between(first: Recipe, second: Recipe) -> str:
     return shlex.join(words_of(tree))
 
 
-def words_of(tree: dict[str, Any]) -> tuple[str, ...]:
-    """Return what a tree of overrides sets, as words.
-
-    Example:
-        >>> words_of({"norm": {"name": "group"}, "epochs": 3})
-        ('norm.name=group', 'epochs=3')
-    """
-    return tuple(f"{path}={_word(value)}" for path, value in leaves(tree))
-
-
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in after.items() if key not in before or before[key] != value}
-
-
-def _word(value: Any) -> str:
-    return "none" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
 def _one_out(recipe: Recipe, part: Part) -> Arm:

@@ -18,12 +18,13 @@ from provenet.data.index import read_index
 from provenet.recipe.build import Session, build_session, fit_stats
 from provenet.recipe.schema import Recipe
 from provenet.recipe.tree import Overrides
+from provenet.recipe.words import words_of
 from provenet.records.study import Arm, Design, Mode
 from provenet.run.budget import FINAL_EXTRA_S, measure
 from provenet.run.planning import settle
 from provenet.run.provenance import code_hash
 from provenet.run.request import Request, located
-from provenet.study.arms import check_arms, find_parts, make_arms, own_arm, usual_parts, words_between, words_of
+from provenet.study.arms import check_arms, find_parts, make_arms, own_arm, usual_parts, words_between
 
 FEWEST_VALIDATIONS, VALIDATIONS = 5, 12
 """Of a cell: the time to a target is read between two of them. Fewer than the larger number where a budget is short."""

@@ -311,8 +311,9 @@ CHECKS = (
         signal=f"At least {REST:.0%} of the convolutions wider than 1 x 1, and {FEWEST} of them, run on maps that "
         "strides and poolings have shrunk to one pixel.",
         fix="Fewer strides at the beginning: stems for photographs are not made for small pictures.",
-        before="resnet18()  # on pictures of 16 x 16",
-        after="resnet18 with a 3 x 3 stem at stride 1, without max-pooling",
+        before="net = resnet18()    # on pictures of 16 x 16",
+        after="net = resnet18()\nnet.conv1 = nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)\n"
+        "net.maxpool = nn.Identity()",
         silent="Global pooling, its gates and pooled branches; kernels that cover a whole map; heads of 1 x 1 "
         "convolutions; the last stage alone.",
         source="Theia's rule of shrinking maps (arXiv 2412.05775); the share is ours",
