@@ -103,6 +103,15 @@ def deep_perceptron(depth: int, skips: bool) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(192, 16), *blocks, nn.Linear(16, 4))
 
 
+def stages(act: Callable[[], nn.Module]) -> nn.Module:
+    """Return a net whose activations are all within branches, as in ConvNeXt: its stem, steps and head have none."""
+    parts = [conv(3, 16)]
+    for _ in range(2):
+        parts += [Sum(nn.Conv2d(16, 16, 3, 1, 1, groups=16), nn.Conv2d(16, 32, 1), act(), nn.Conv2d(32, 16, 1))]
+        parts += [conv(16, 16, 2)]
+    return pooled(*parts)
+
+
 def shrinking(steps: int, depth: int) -> nn.Module:
     """Return a net whose first layers halve the map, as many as it is told."""
     parts = [layer for index in range(depth) for layer in conv_bn(16 if index else 3, 16, 1 + (index < steps))]
@@ -129,6 +138,10 @@ PAIRS: Pairs = {
         "residual": (
             lambda: given(pooled(conv(3, 16), *(Sum(conv(16, 16), nn.BatchNorm2d(16)) for _ in range(3)))),
             lambda: given(pooled(conv(3, 16), *(Sum(*conv_bn(16, 16), conv(16, 16)) for _ in range(3)))),
+        ),
+        "steps down between residual blocks": (
+            lambda: given(stages(nn.Identity)),
+            lambda: given(stages(nn.GELU)),
         ),
     },
     "spatial-collapse": {

@@ -30,7 +30,8 @@ class Chains:
 
     Args:
         weighted: every linear map or convolution of what depends on the inputs, in order.
-        run: for every full layer of them, by index, the full layers since the last activation, itself the last.
+        run: for every full layer of them, by index, the full layers since the last activation, itself the last. None of
+            them is followed by an activation in another branch that joins: a residual block is one.
         path: for every full layer, by index, the full layers since the last merge of two ways, itself the last.
         collapsed: convolutions of maps that were shrunk to a single pixel on the way, global pooling apart.
         activations: other functions of what depends on the inputs.
@@ -144,6 +145,10 @@ class _Reader:
         self._trace = trace
         self._live: set[int] = set()
         self._run: dict[int, tuple[Op, ...]] = {}
+        self._under: dict[int, frozenset[int]] = {}
+        """Indices of the full layers before a value."""
+        self._bent: dict[int, frozenset[int]] = {}
+        """Those of them whose values went through an activation on a way here."""
         self._path: dict[int, tuple[Op, ...]] = {}
         self._single: set[int] = set()
         self.led: dict[int, frozenset[int]] = {}
@@ -158,22 +163,23 @@ class _Reader:
         found.live.add(op.index)
         factor = op.function in PRODUCT and len(tokens) == 1 and len(op.inputs[1].shape) == 2
         weighted = (op.function in WEIGHTED or factor) and len(op.inputs) > 1 and op.inputs[0].token == tokens[0]
-        run, path = self._runs(op, tokens), self._paths(op, tokens)
-        last = frozenset[int]().union(*(self._last.get(token, frozenset()) for token in tokens))
+        under, bent, last = (_united(ways, tokens) for ways in (self._under, self._bent, self._last))
+        run, path = self._runs(tokens, bent), self._paths(op, tokens)
         if weighted:
             found.weighted.append(op)
             if is_full(op):
-                run, path = (*run, op), (*path, op)
+                run, path, under = (*run, op), (*path, op), under | {op.index}
                 found.run[op.index], found.path[op.index] = run, path
             if op.function in CONVOLUTION and tokens[0] in self._single:
                 found.collapsed.append(op)
         elif not self._affine(op, tokens):
-            run = ()
+            run, bent = (), under
             found.activations.append(op)
         single = self._is_single(op, tokens)
         for ref in op.outputs:
             self._live.add(ref.token)
             self._run[ref.token], self._path[ref.token] = run, path
+            self._under[ref.token], self._bent[ref.token] = under, bent
             self._last[ref.token] = frozenset({op.index}) if weighted else last
             if weighted:
                 self.led[ref.token] = last
@@ -187,9 +193,10 @@ class _Reader:
     def _affine(self, op: Op, tokens: list[int]) -> bool:
         return op.function in AFFINE or (op.function in SCALING and len(tokens) == 1)
 
-    def _runs(self, op: Op, tokens: list[int]) -> tuple[Op, ...]:
-        """Return the longest run that reaches an op."""
-        return _longest(self._run.get(token, ()) for token in tokens)
+    def _runs(self, tokens: list[int], bent: frozenset[int]) -> tuple[Op, ...]:
+        """Return the longest run that reaches an op, without layers from which a branch with an activation joins."""
+        runs = (self._run.get(token, ()) for token in tokens)
+        return _longest(tuple(op for op in run if op.index not in bent) for run in runs)
 
     def _paths(self, op: Op, tokens: list[int]) -> tuple[Op, ...]:
         """Return the longest way that reaches an op without a merge; none behind one."""
@@ -212,6 +219,10 @@ class _Reader:
         if op.function.startswith("max_pool"):
             return max(_pair(op.argument("kernel_size", 1))) <= STEP_POOL
         return False
+
+
+def _united(ways: dict[int, frozenset[int]], tokens: list[int]) -> frozenset[int]:
+    return frozenset[int]().union(*(ways.get(token, frozenset()) for token in tokens))
 
 
 def _longest(runs: Iterable[tuple[Op, ...]]) -> tuple[Op, ...]:
