@@ -29,6 +29,12 @@ from tests.doctor.layers import (
 )
 from torch import Tensor, nn
 
+from provenet.doctor.case import read_case
+from provenet.doctor.clock import Clock
+from provenet.doctor.double import doubled
+from provenet.doctor.examination import Examination
+from provenet.doctor.travel import lost_in_rectifiers
+
 
 class Own(nn.Module):
     """A linear layer of one's own: a matrix on the right, or one on the left that is turned."""
@@ -191,3 +197,20 @@ def test_the_probe_confirms_what_one_batch_does_not_prove(look, id, ill, mended)
     assert found.findings and found.findings[0].loud and found.findings[0].id == id, str(found)
     assert found.findings[0].gain is not None and found.findings[0].gain > 0.2
     assert after.healthy, str(after)
+
+
+@pytest.mark.parametrize(
+    ("make", "least", "most"),
+    [
+        (lambda: small(he(perceptron([256] * 3))), 0.0, 0.5),
+        (lambda: small(normal(perceptron([256] * 3), 0.01)), 0.0, 0.5),
+        (lambda: small(biased(he(perceptron([256])), -3.0, nn.Linear)), 2.0, 6.0),
+    ],
+    ids=["normal", "small weights", "low biases"],
+)
+def test_what_rectifiers_take_is_told_from_what_weights_take(make, least, most):
+    case = read_case(*seeded(make))
+    with doubled(case) as double:
+        examination = Examination(case, double, Clock(30.0))
+        lost = lost_in_rectifiers(examination.passes, examination.walk.trace, examination.chains)
+    assert least <= lost <= most

@@ -14,12 +14,14 @@ from tests.doctor.layers import (
     BCE,
     CHECKS,
     Pairs,
+    Sum,
     Then,
     blobs,
     conv,
     conv_bn,
     each,
     given,
+    he,
     pictures,
     pooled,
     seeded,
@@ -132,6 +134,29 @@ PAIRS: Pairs = {
 }
 
 
+def residual(norm: Callable[[int], nn.Module]) -> nn.Module:
+    blocks = [Sum(nn.ReLU(), conv(8, 8), norm(8), nn.ReLU(), conv(8, 8), norm(8)) for _ in range(10)]
+    return he(nn.Sequential(conv(3, 8), *blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)))
+
+
+def shrunken(net: nn.Module, factor: float) -> nn.Module:
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.data *= factor
+    return net
+
+
+BY_PROBE: Pairs = {
+    "missing-normalization": {
+        "a sum that grows": (lambda: small(residual(nn.Identity), 0.02), lambda: small(residual(nn.BatchNorm2d), 0.02)),
+        "a signal that fades": (
+            lambda: small(shrunken(he(stack(10, nn.ReLU)), 0.8)),
+            lambda: small(shrunken(he(stack(10, nn.ReLU)), 1.0)),
+        ),
+    }
+}
+
+
 @pytest.mark.parametrize(("id", "ill", "mended"), each(PAIRS))
 def test_a_cause_is_named_first_and_is_gone_when_mended(look, id, ill, mended):
     found, after = look(CHECKS, seeded(ill)), look(CHECKS, seeded(mended))
@@ -151,3 +176,20 @@ def test_a_bias_that_a_norm_takes_away_is_an_info(look, net):
 def test_layers_without_bias_before_a_norm_are_not_mentioned(look):
     found = look(CHECKS, given(seeded(lambda: pooled(*conv_bn(3, 16), *conv_bn(16, 16)))))
     assert "bias-before-bn" not in [one.id for one in found.findings]
+
+
+@pytest.mark.parametrize(("id", "ill", "mended"), each(BY_PROBE))
+def test_the_probe_confirms_what_one_batch_does_not_prove(look, id, ill, mended):
+    costs = ("static", "passes", "probe")
+    found, after = look(CHECKS, seeded(ill), costs), look(CHECKS, seeded(mended), costs)
+    assert found.findings and found.findings[0].loud and found.findings[0].id == id, str(found)
+    assert found.findings[0].gain is not None and found.findings[0].gain > 0.2
+    assert after.healthy, str(after)
+
+
+def test_dropout_before_one_of_many_norms_is_an_info(look):
+    """As in DeepLabV3, which drops half of what goes into the last of its batch norms."""
+    body = [*conv_bn(3, 16), *conv_bn(16, 16), *conv_bn(16, 16)]
+    found = look(CHECKS, given(seeded(lambda: pooled(*body, nn.Dropout(0.5), *conv_bn(16, 16)))))
+    (said,) = [one for one in found.findings if one.id == "dropout-before-bn"]
+    assert said.severity == "info" and said.evidence["variance_ratio"] > said.evidence["limit"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from provenet.doctor.battery import Battery
 from provenet.doctor.chains import Chains
 from provenet.doctor.kinds import NORM, SQUASHING
 from provenet.doctor.passes import Passes, Signal
@@ -16,6 +17,10 @@ from provenet.doctor.recorder import Op, Trace
 
 NORMED_SHARE = 0.25
 """Norm layers a weighted layer from which a net counts as normalised; transformers have half a norm a layer."""
+
+
+HALF = 0.78
+"""Halvings of the standard deviation of a normal variable when what is negative becomes zero: log2 of 1 / 0.584."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +31,7 @@ class Travel:
         entry: spread of what reaches the first weights.
         last: largest spread that reaches a head.
         output: largest spread that a head gives.
+        swell: doublings of the scale, samples alike or not, between the first weights and the last before the heads.
         layers: weighted layers before the heads.
         normed: whether norm layers set the scale on the way.
         squashed: whether sigmoids or tanhs, gates apart, are most of the activations.
@@ -34,6 +40,7 @@ class Travel:
     entry: float
     last: float
     output: float
+    swell: float
     layers: int
     normed: bool
     squashed: bool
@@ -114,10 +121,35 @@ def travel(passes: Passes, trace: Trace, chains: Chains, entry: float) -> Travel
         entry=entry,
         last=last,
         output=output,
+        swell=_swell(found, chains),
         layers=hidden,
         normed=len(norms) >= NORMED_SHARE * max(hidden, 1),
         squashed=2 * len(squashing) > len(chains.activations),
     )
+
+
+def _swell(found: dict[int, Signal], chains: Chains) -> float:
+    first = found.get(chains.weighted[0].index)
+    last = max((found[op.index].std for op in chains.penultimate if op.index in found), default=0.0)
+    return 0.0 if first is None else doublings(last, first.std)
+
+
+def loss_over_guess(passes: Passes, battery: Battery) -> float:
+    """Return the loss before training over that of a guess; 1 where it cannot be told."""
+    guess = battery.own.get("uniform", math.nan)
+    if not passes.losses or not math.isfinite(guess) or guess <= 0:
+        return 1.0
+    return passes.losses[0] / guess if math.isfinite(passes.losses[0]) else math.inf
+
+
+def lost_in_rectifiers(passes: Passes, trace: Trace, chains: Chains) -> float:
+    """Return how many halvings ReLU takes from the signal, beyond those that cutting off one half of it costs."""
+    found, lost = signals_by_op(passes, trace), 0.0
+    for op in chains.activations:
+        given = [found[one.index].spread for one in trace.before(op) if one.index in found]
+        if op.function == "relu" and op.index in found and given:
+            lost -= min(0.0, doublings(found[op.index].spread, max(given)) + HALF)
+    return lost
 
 
 def _largest(found: dict[int, Signal], ops: list[Op]) -> float | None:

@@ -18,7 +18,7 @@ from provenet.doctor.probe import LONG_STEPS, Fix
 from provenet.doctor.recorder import Op
 from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, plain_norms, redraw, together
 from provenet.doctor.symmetry import EQUAL_GRADIENTS, EQUAL_WEIGHTS, by_unit, twins, twins_in_training
-from provenet.doctor.travel import Travel, doublings, signals_by_op
+from provenet.doctor.travel import Travel, doublings, loss_over_guess, lost_in_rectifiers, signals_by_op
 from provenet.records.finding import Finding
 
 EQUAL_UNITS = 0.5
@@ -112,6 +112,9 @@ def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
     way, chains = examination.travel, examination.chains
     if way is None or way.normed or way.squashed or way.change > -FAR:
         return
+    if 2 * lost_in_rectifiers(examination.passes, examination.walk.trace, chains) > -way.change:
+        # Weights keep the scale, but their units are below zero for all samples.
+        return
     finding = Finding(
         id="init-too-small",
         severity="warning",
@@ -154,7 +157,7 @@ def _init_too_large(examination: Examination) -> Iterator[Finding | Suspicion]:
     if way is None:
         return
     hidden, heads = _gains(examination, chains.hidden), _gains(examination, chains.heads)
-    ratio = _loss_ratio(examination)
+    ratio = loss_over_guess(examination.passes, examination.battery)
     large = {layer: gain for layer, gain in (hidden | heads).items() if gain > LARGE_GAIN}
     grows = not way.normed and not way.squashed and way.growth > FAR
     loud_head = bool(large.keys() & heads.keys()) and ratio > LOSS_RATIO and way.output > LARGE_GAIN
@@ -184,15 +187,6 @@ def _init_too_large(examination: Examination) -> Iterator[Finding | Suspicion]:
         certain = grows and way.growth > BEYOND
         # Behind norms the head learns at once, on features that stay as they were drawn: that takes longer to show.
         yield Suspicion(finding, fix, "keep" if certain else "drop", steps=LONG_STEPS if heavy else None)
-
-
-def _loss_ratio(examination: Examination) -> float:
-    """Return the loss before training over that of a guess; 1 where it cannot be told."""
-    guess = examination.battery.own.get("uniform", math.nan)
-    losses = examination.passes.losses
-    if not losses or not math.isfinite(guess) or guess <= 0:
-        return 1.0
-    return losses[0] / guess if math.isfinite(losses[0]) else math.inf
 
 
 def _squashing(examination: Examination) -> list[Signal]:
@@ -276,9 +270,8 @@ def _dead_relu(examination: Examination) -> Iterator[Finding | Suspicion]:
     if blocked:
         yield finding
         return
-    weights = _fans(examination, (one for _, _, ops in dead for one in ops))
     norms = {one.layer for _, dying, _ in dead for one in trace.before(dying) if one.function.endswith("_norm")}
-    fix = together(redraw(weights), plain_norms(norms))
+    fix = together(redraw(_fans(examination, examination.chains.hidden)), plain_norms(norms))
     yield Suspicion(finding, fix, "keep" if share >= DEAD_SURE else "drop")
 
 
@@ -312,7 +305,7 @@ CHECKS = (
         before="nn.init.normal_(conv.weight, std=0.001)",
         after='nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")',
         silent="Nets with norms; residual sums, which keep the scale; zero-initialised heads; shallow nets with "
-        "default weights, unless the probe gains.",
+        "default weights, unless the probe gains; signals that are lost in dead units.",
         source="He, Zhang, Ren and Sun (2015), Delving Deep into Rectifiers, section 2.2",
         thresholds={"FAR": FAR, "BEYOND": BEYOND},
         hides=(*_STALLS, "dead-relu", "deep-plain-net"),

@@ -278,7 +278,8 @@ CHECKS = (
         silent="Noise on the inputs themselves (masking); stochastic depth; dropout in evaluation mode.",
         source="Srivastava et al. (2014), Dropout, section 7.3; TensorFlow 1 counted the share to keep",
         thresholds={"HIGH": HIGH, "TOO_HIGH": TOO_HIGH},
-        hides=("cannot-overfit-batch", "dropout-before-bn", "lr-too-low", "bad-initial-loss", "vanishing-gradients"),
+        hides=("cannot-overfit-batch", "dropout-before-bn", "lr-too-low", "lr-too-high", "bad-initial-loss")
+        + ("vanishing-gradients",),
     ),
     Check(
         id="frozen-layers",

@@ -16,6 +16,7 @@ from provenet.doctor.inventory import modules_of
 from provenet.doctor.kinds import DROPOUT, MERGE, NORM, POOL, RECTIFIER, SHAPE
 from provenet.doctor.recorder import Op, Trace
 from provenet.doctor.remedies import with_norm, wrap
+from provenet.doctor.travel import loss_over_guess
 from provenet.doctor.tree import num_samples
 from provenet.records.finding import Finding, Severity
 
@@ -32,10 +33,15 @@ steps. PyTorch's 0.1, 0.01 and EfficientNet's 0.001 lie between."""
 SWELLING = 1.5
 """Variance with dropout over that without, from which batch norm's statistics are off. Published nets that train well
 with dropout before batch norm have 1.25 (DenseNet, p = 0.2) and 1.43 (Wide ResNet, p = 0.3)."""
+MOST_NORMS = 0.3
+"""Share of the batch norms that are off from which it is loud: one among many only scales its features a little, as in
+DeepLabV3, whose head drops half of what goes into its last batch norm."""
 DEEP = 8
 """Layers from which a net wants a norm; shallower ones train without."""
 UNSTABLE = 3.0
 """Doublings or halvings of the signal on its way from which its scale counts as unstable."""
+LOSS_RATIO = 3.0
+"""Loss before training over that of a guess, from which a scale that grows does harm."""
 _LONE = ("more than 1 value per channel", "single value a channel")
 """What PyTorch and provenet say where batch norm is given one value."""
 
@@ -176,15 +182,18 @@ def _dropout_before_bn(examination: Examination) -> Iterator[Finding]:
     if not swollen:
         return
     swelling, norm, op = max(swollen, key=lambda one: one[0])
+    off = sum(one[0] >= SWELLING for one in swollen)
     yield Finding(
         id="dropout-before-bn",
-        severity="warning" if swelling >= SWELLING else "info",
+        severity="warning" if off >= max(1, MOST_NORMS * len(ahead)) else "info",
         layer=norm.layer,
         evidence={
             "variance_ratio": round(swelling, 2),
             "p": float(op.argument("p", 1, 0.5)),
-            "batch_norms": len(pairs),
+            "batch_norms_off": off,
+            "batch_norms": len(ahead),
             "limit": SWELLING,
+            "share_limit": MOST_NORMS,
         },
         message=f"Dropout in {op.layer or 'forward'} feeds batch norm: in training the variance is {swelling:.2f} "
         "times that of inference, and the running statistics fit training only.",
@@ -200,13 +209,23 @@ def _missing_normalization(examination: Examination) -> Iterator[Suspicion]:
     # Weights that are made in the pass are normalised themselves (weight norm, spectral norm, standardised).
     made = any(weight_of(trace, op).made for op in chains.weighted)
     way = examination.travel
-    if len(layers) <= DEEP or normed or made or way is None or abs(way.change) <= UNSTABLE:
+    if len(layers) <= DEEP or normed or made or way is None:
+        return
+    ratio = loss_over_guess(examination.passes, examination.battery)
+    blown = way.swell > UNSTABLE and ratio > LOSS_RATIO
+    if abs(way.change) <= UNSTABLE and not blown:
         return
     finding = Finding(
         id="missing-normalization",
         severity="warning",
-        evidence={"layers": len(layers), "doublings": round(way.change, 2), "limit": UNSTABLE},
-        message=f"{len(layers)} layers and no normalisation: the signal changes {way.factor:.2f} times a layer.",
+        evidence={"layers": len(layers), "doublings": round(way.change, 2), "doublings_of_scale": round(way.swell, 2)}
+        | {"loss_over_guess": round(ratio, 2), "limit": UNSTABLE, "loss_limit": LOSS_RATIO},
+        message=f"{len(layers)} layers and no normalisation: "
+        + (
+            f"values grow {2.0**way.swell:.3g} times on their way, and the loss begins at {ratio:.2g} times a guess's."
+            if blown
+            else f"the signal changes {way.factor:.2f} times a layer."
+        ),
         fix="nn.BatchNorm2d(channels) behind every convolution but the last",
         overrides=("norm.name=batch",),
     )
@@ -274,14 +293,15 @@ CHECKS = (
         cost="passes",
         shows="Evaluation is worse than training although the net does not overfit; leaving dropout out helps.",
         signal="Dropout whose values reach batch norm directly or through one linear map; the variance that batch norm "
-        f"is given with dropout over that without is at least {SWELLING:g} (an info below).",
+        f"is given with dropout over that without is at least {SWELLING:g} in {MOST_NORMS:.0%} of the batch norms (an "
+        "info below).",
         fix="Dropout behind the last batch norm, or Dropout2d with a small p.",
         before="nn.Conv2d(64, 64, 3), nn.Dropout(0.5), nn.BatchNorm2d(64)",
         after="nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64)  # and nn.Dropout(0.5) before the head",
         silent="Dropout behind the last batch norm; an activation and a linear layer in between; small p; stochastic "
         "depth.",
         source="Li, Chen, Hu and Yang (2018), Understanding the Disharmony between Dropout and Batch Normalization",
-        thresholds={"SWELLING": SWELLING},
+        thresholds={"SWELLING": SWELLING, "MOST_NORMS": MOST_NORMS},
     ),
     Check(
         id="missing-normalization",
@@ -289,14 +309,15 @@ CHECKS = (
         cost="passes",
         shows="A deep net begins slowly or blows up, and only very small rates work.",
         signal=f"More than {DEEP} layers, no norm layer, and a signal that changes by more than {UNSTABLE:g} doublings "
-        "from the inputs to the head; the probe normalises what every layer gives.",
+        f"from the inputs to the head, or values that do while the loss begins at over {LOSS_RATIO:g} times that of a "
+        "guess; the probe normalises what every layer gives.",
         fix="Batch norm or group norm behind every convolution, or an initialisation that keeps the scale.",
         before="nn.Conv2d(64, 64, 3, padding=1), nn.ReLU()",
         after="nn.Conv2d(64, 64, 3, padding=1, bias=False), nn.BatchNorm2d(64), nn.ReLU()",
         silent="Nets whose scale is stable without (Fixup, SELU, good initialisation); weight norm and its kin; "
         "shallow nets. Where the initialisation alone explains it, that is named.",
         source="Ioffe and Szegedy (2015); Zhang, Dauphin and Ma (2019), Fixup Initialization",
-        thresholds={"DEEP": DEEP, "UNSTABLE": UNSTABLE},
-        hides=("vanishing-gradients", "exploding-gradients", "cannot-overfit-batch", "bad-initial-loss"),
+        thresholds={"DEEP": DEEP, "UNSTABLE": UNSTABLE, "LOSS_RATIO": LOSS_RATIO},
+        hides=("vanishing-gradients", "exploding-gradients", "cannot-overfit-batch", "bad-initial-loss", "lr-too-high"),
     ),
 )
