@@ -101,7 +101,8 @@ def test_what_is_not_there_is_named_with_a_near_name(lab):
     said = refused("lab.nets:sond")
     assert "has no function sond" in said and "did you mean 'sound'?" in said
     assert "lab.nets:SIZE is no function; got int" in refused("lab.nets:SIZE")
-    assert "give lab.nets:sound" in refused("lab/nets.py:sound")
+    assert "give lab.nets:sound." in refused("lab/nets.py:sound")
+    assert f"give nets:sound from the folder {lab / 'lab'}." in refused(f"{lab}/lab/nets.py:sound")
 
 
 def test_a_module_that_cannot_be_imported_says_why(lab):

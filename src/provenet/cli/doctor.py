@@ -122,7 +122,7 @@ def _table(console: Console, found: Diagnosis) -> None:
     from provenet.report.doctor_words import headline
 
     console.print(Text(f"{headline(found)} ({found.seconds:.1f} s)", "green" if found.healthy else "bold"))
-    grid = Table(box=None, show_header=False, padding=(0, 2, 1, 0), pad_edge=False)
+    grid = Table(box=None, show_header=False, padding=(0, 2, 1, 0), pad_edge=True)
     grid.add_column(no_wrap=True)
     grid.add_column(max_width=28, overflow="fold")
     grid.add_column(ratio=1)

@@ -45,8 +45,9 @@ def arguments(name: str) -> dict[str, Any]:
         RecipeError: it cannot be found, raises, or gives something else; an exception of theirs is the cause.
     """
     if found := _FILE.fullmatch(name):
-        module = ".".join(part for part in Path(found["path"]).parts if part not in ("/", "."))
-        remedy = f"give {module}:{found['function']} from the folder that holds {Path(found['path']).parts[0]}"
+        path = Path(found["path"])
+        place = f" from the folder {path.parent}" if path.is_absolute() else ""
+        remedy = f"give {'.'.join(path.parts) if not place else path.name}:{found['function']}{place}"
         raise RecipeError(Fault("a function is named by its module, not by its file", name, _FORM, remedy))
     given = _carried_out(name, _function(name))
     if not isinstance(given, Mapping):
@@ -127,5 +128,5 @@ class _Theirs(Attempt):
         where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
         said = " ".join(str(error).split())[:300]
         got = f"{type(error).__name__}: {said}" if said else type(error).__name__
-        remedy = "mend it, or see where it was raised: provenet --traceback doctor ..."
+        remedy = "mend it; `provenet --traceback doctor` shows how it came to be raised"
         return RecipeError(Fault(f"{who} raises an exception", got, "", remedy, where))

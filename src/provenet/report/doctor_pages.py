@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,12 @@ from provenet.report.words import capital
 Card = Mapping[str, Any]
 
 FAMILIES = {
-    "data": ("Data", "a fault of the data"),
-    "model": ("Model", "a fault of the model"),
-    "optimization": ("Optimisation and loss", "a fault of loss or optimisation"),
-    "mode": ("Mode", "a fault of modes and frozen layers"),
-    "symptoms": ("Symptoms", "a symptom: it is named where no cause explains it"),
+    "data": "Data",
+    "model": "Model",
+    "optimization": "Optimisation and loss",
+    "mode": "Modes and frozen layers",
+    "symptoms": "Symptoms",
 }
-"""What each family of the vocabulary is called, as a heading and of one of its words."""
 
 COSTS = {
     "static": "The net is walked once: `provenet train` looks for it before the first update.",
@@ -64,8 +64,8 @@ def write_pages(folder: Path, cards: Sequence[Card]) -> list[Path]:
 
 def _index(cards: Sequence[Card]) -> str:
     parts = [_WRITTEN, _INDEX]
-    for family, (title, _) in FAMILIES.items():
-        rows = [(_linked(card["id"]), prose(capital(card["meaning"]))) for card in cards if card["family"] == family]
+    for family, title in FAMILIES.items():
+        rows = [(_linked(card["id"]), prose(_opened(card["meaning"]))) for card in cards if card["family"] == family]
         parts += [f"## {title}", table(("word", "meaning"), rows, raw=_ALL)]
     return _joined(parts)
 
@@ -73,19 +73,20 @@ def _index(cards: Sequence[Card]) -> str:
 def _page(card: Card) -> str:
     """Return the page of one word."""
     limits = [(name, f"{value:g}") for name, value in card["thresholds"].items()]
-    needs = f" {NEEDS[card['needs']]}" if card["needs"] else ""
+    symptom = " It is a symptom: it is named where no cause explains it." if card["family"] == "symptoms" else ""
     return _joined(
         [
             _WRITTEN,
             f"# `{card['id']}`",
-            f"{_sentence(card['meaning'])} It is {FAMILIES[card['family']][1]}. [All words](README.md).",
+            f"{_ended(_opened(card['meaning']))}{symptom}",
+            "[All words](README.md)",
             "## How it shows",
             prose(card["shows"]),
             "## What is measured",
             prose(card["signal"]),
-            f"{COSTS[card['cost']]}{needs}",
+            NEEDS[card["needs"]] if card["needs"] else COSTS[card["cost"]],
             *([table(("threshold", "value"), limits)] if limits else []),
-            f"Source: {prose(card['source'])}",
+            f"Source: {_ended(card['source'])}",
             "## What to do",
             prose(card["fix"]),
             "Before:",
@@ -113,8 +114,13 @@ def _linked(id: str) -> str:
     return f"[`{id}`]({id}.md)"
 
 
-def _sentence(text: str) -> str:
-    return f"{prose(capital(text)).rstrip('.')}."
+def _opened(text: str) -> str:
+    """Return text with a capital, unless it begins with a word of code."""
+    return capital(text) if re.fullmatch(r"[a-z-]+[,:]?", text.split(maxsplit=1)[0]) else text
+
+
+def _ended(text: str) -> str:
+    return f"{prose(text).rstrip('.')}."
 
 
 def _code(text: str) -> str:

@@ -31,13 +31,14 @@ def headline(found: Diagnosis) -> str:
 
 
 def figures(finding: Finding) -> list[tuple[str, str]]:
-    """Return the evidence of a finding as names and figures.
+    """Return the evidence of a finding as names and figures, but for what short trainings showed: see its `tried`.
 
     Example:
         >>> figures(Finding(id="x", severity="info", evidence={"rms_input": 74.1234}, message="", fix=""))
         [('rms input', '74.12')]
     """
-    return [(name.replace("_", " "), figure(value)) for name, value in finding.evidence.items()]
+    told = ("probe_share_closed", "probe_share_closed_with_fix") if finding.tried else ()
+    return [(name.replace("_", " "), figure(value)) for name, value in finding.evidence.items() if name not in told]
 
 
 def figure(value: bool | int | float | str | None) -> str:
