@@ -132,7 +132,7 @@ def test_what_the_look_finds_is_a_warning_and_training_goes_on(photos, photo_wor
     ids = [finding.id for finding in read(tmp_path / "run").diagnosis.findings if finding.loud]
     assert ids == ["lr-never-decayed"]
     assert "warning: doctor: lr-never-decayed in optimizer: The constant schedule" in shown
-    assert "(schedule.name=cosine)" in shown
+    assert "To do: schedule.name=cosine." in shown
     assert shown.index("warning: doctor") < shown.index("updates of")
 
 

@@ -114,8 +114,8 @@ def look_first(request: Request, reporter: Reporter, folder: RunFolder, session:
     loud = [finding for finding in found.findings if finding.loud]
     for finding in loud:
         place = f" in {finding.layer}" if finding.layer else ""
-        words = f" ({' '.join(finding.overrides)})" if finding.overrides else ""
-        reporter.warn(f"doctor: {finding.id}{place}: {finding.message} To do: {finding.fix.rstrip('.')}{words}.")
+        remedy = " ".join(finding.overrides) or finding.fix.rstrip(".")
+        reporter.warn(f"doctor: {finding.id}{place}: {finding.message} To do: {remedy}.")
     if not loud:
         reporter.note(f"doctor: nothing wrong at first sight ({found.seconds:.1f} s)")
 
