@@ -88,7 +88,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="by default benchmarks/results/doctor_PART.json for all cases")
     args = parser.parse_args()
     faults, sounds = collect(args.part)
-    cases = [one for one in [*faults, *sounds] if not args.names or any(name in one.name for name in args.names)]
+    every: list[Case | Sound] = [*faults, *sounds]
+    cases = [one for one in every if not args.names or any(name in one.name for name in args.names)]
     if args.count:
         return count(args.part, cases)
     if args.harm:

@@ -34,8 +34,8 @@ def names(cases):
 def test_every_cause_that_the_arguments_show_has_a_case():
     named = frozenset().union(*(group for case in FAULTS for group in case.causes))
     assert named == CAUSES - LOOP_ONLY
-    assert len(FAULTS) >= 60
-    assert len(SOUNDS) >= 30
+    assert len(FAULTS) >= 120
+    assert len(SOUNDS) >= 50
 
 
 def test_cases_name_ids_of_the_vocabulary_and_where_they_come_from():

@@ -19,8 +19,8 @@ def first_loss(given: Given) -> torch.Tensor:
 
 
 def test_there_are_enough_cases_of_many_causes() -> None:
-    assert len(FAULTS) >= 35
-    assert len(SOUND) >= 20
+    assert len(FAULTS) >= 75
+    assert len(SOUND) >= 30
     assert len({cause for case in FAULTS for cause in set().union(*case.causes)}) >= 35
 
 

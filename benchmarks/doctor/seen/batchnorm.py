@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import torch
 from benchmarks.doctor.cases import Given, batched, fault
-from benchmarks.doctor.nets import ConvNet, PlainNet, UNet, classify, conv_bn_relu, segment, sgd
+from benchmarks.doctor.nets import ConvNet, PlainNet, ResNet, UNet, classify, conv_bn_relu, segment, sgd
 from benchmarks.doctor.pictures import digits, photos, shapes
 from benchmarks.doctor.scores import accuracy_by_class, accuracy_in_batches
 from torch import Tensor, nn
@@ -109,12 +109,12 @@ def statistics_of_the_batch_in_use(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/kazuto1011/deeplab-pytorch/issues/79 (momentum=0.999, meant as in other frameworks)",
     "bn-bad-momentum",
-    updates=100,
+    updates=120,
 )
 def momentum_of_other_frameworks(seed: int, faulty: bool) -> Given:
-    pictures, model = digits(seed), SmallBatches(nn.BatchNorm1d)
-    model.norm = nn.BatchNorm1d(64, momentum=0.999 if faulty else 0.1)
-    return classify(model, pictures, batches=batched(pictures.inputs, pictures.targets, 6))
+    pictures = photos(seed).normalized()
+    model = set_norms(ResNet(3, 4, blocks=2), momentum=0.999 if faulty else 0.1)
+    return classify(model, pictures, batches=batched(pictures.inputs, pictures.targets, 8))
 
 
 @fault(
@@ -200,24 +200,27 @@ def functional_dropout_in_eval_mode(seed: int, faulty: bool) -> Given:
     return classify(model, digits(seed))
 
 
-class MadeInForward(UNet):
-    """A dropout layer that is made anew in every forward, and so is never in eval mode."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        x1, x2, x3 = self.encode(x)
-        return self.decode(nn.Dropout2d(0.5)(x1), nn.Dropout2d(0.5)(x2), x3)
-
-
 class MadeOnce(UNet):
-    """A dropout layer that is part of the net."""
+    """A U-Net that drops half of its last features."""
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__(in_channels, num_classes)
-        self.dropout = nn.Dropout2d(0.5)
+        self.dropout = nn.Dropout(0.5)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x1, x2, x3 = self.encode(x)
-        return self.decode(self.dropout(x1), self.dropout(x2), x3)
+    def last(self, x: Tensor) -> Tensor:
+        """Return logits of the last features."""
+        return self.outc(self.dropout(x))
+
+    def decode(self, x1: Tensor, x2: Tensor, x3: Tensor) -> Tensor:
+        x = self.up1(torch.cat([x2, self.up(x3)], 1))
+        return self.last(self.up2(torch.cat([x1, self.up(x)], 1)))
+
+
+class MadeInForward(MadeOnce):
+    """The same with a dropout layer that is made anew in every forward, and so is never in eval mode."""
+
+    def last(self, x: Tensor) -> Tensor:
+        return self.outc(nn.Dropout(0.5)(x))
 
 
 @fault(

@@ -11,6 +11,7 @@ from benchmarks.doctor.cases import Given, batched, fault
 from benchmarks.doctor.nets import ConvNet, UNet, classify, segment, sgd
 from benchmarks.doctor.pictures import Pictures, cells, digits, photos, shapes
 from benchmarks.doctor.scores import balanced_accuracy, iou_above
+from benchmarks.doctor.seen.sound_libraries import dice_and_bce
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -105,6 +106,7 @@ def ground_is_ignored(seed: int, faulty: bool) -> Given:
     "https://github.com/open-mmlab/mmsegmentation/issues/962 (reduce_zero_label=True, but 0 is a class)",
     "ignore-index-hides-data",
     allowed={"head-size-mismatch", "class-imbalance"},
+    updates=120,
 )
 def zero_label_reduced(seed: int, faulty: bool) -> Given:
     pictures = shapes(seed).normalized()
@@ -128,11 +130,11 @@ def _few_pixels(seed: int) -> Pictures:
     return Pictures(images[:128], masks[:128], (images[128:], masks[128:]))
 
 
-@fault("common pattern: lesions of half a percent of the pixels, plain cross-entropy", "class-imbalance", updates=100)
+@fault("common pattern: lesions of half a percent of the pixels, plain cross-entropy", "class-imbalance", updates=180)
 def lesions_under_plain_bce(seed: int, faulty: bool) -> Given:
-    weight = torch.tensor(1.0 if faulty else 30.0)
-    loss = nn.BCEWithLogitsLoss(pos_weight=weight)
-    return segment(UNet(1, 1), _few_pixels(seed), loss, score=iou_above(0.0))
+    loss = nn.BCEWithLogitsLoss() if faulty else dice_and_bce
+    model = UNet(1, 1)
+    return segment(model, _few_pixels(seed), loss, sgd(model), score=iou_above(0.0))
 
 
 def rare_eights(seed: int, every: int) -> Pictures:
@@ -147,18 +149,18 @@ def rare_eights(seed: int, every: int) -> Pictures:
     return Pictures(images[order], labels[order], (pictures.test[0], (pictures.test[1] == 8).long()))
 
 
-@fault("common pattern: one defect among thirty good parts, plain cross-entropy", "class-imbalance", updates=48)
+@fault("common pattern: one defect among thirty good parts, plain cross-entropy", "class-imbalance", updates=120)
 def rare_eights_under_plain_loss(seed: int, faulty: bool) -> Given:
     pictures = rare_eights(seed, 32)
     loss = nn.CrossEntropyLoss(weight=None if faulty else torch.tensor([1.0, 31.0]))
-    model = ConvNet(1, 2)
-    return classify(model, pictures, loss, sgd(model, 0.02), score=balanced_accuracy)
+    return classify(ConvNet(1, 2), pictures, loss, score=balanced_accuracy)
 
 
 @fault(
     "https://github.com/jfzhang95/pytorch-deeplab-xception/issues/109 (weights = frequency / total)",
     "class-weights-inverted",
     allowed={"class-imbalance"},
+    updates=120,
 )
 def weights_are_frequencies(seed: int, faulty: bool) -> Given:
     pictures = rare_eights(seed, 8)

@@ -95,13 +95,13 @@ def statistics_divided_by_255(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/Neerajj9/CSRNet-keras/issues/6 (ImageNet's mean and std on pixels of 0 to 255)",
     {"wrong-normalization-stats", "input-unnormalized"},
+    updates=80,
 )
 def imagenet_statistics_on_0_255(seed: int, faulty: bool) -> Given:
     pictures = cells(seed)
     by = 1 if faulty else 255
     images, test = ((one * 255 / by - MEAN) / STD for one in (pictures.inputs, pictures.test[0]))
-    model = BareUNet(3, 2)
-    return segment(model, seen_as(pictures, images, test), optimizer=sgd(model, 0.02))
+    return segment(BareUNet(3, 2), seen_as(pictures, images, test))
 
 
 @fault(
@@ -173,7 +173,11 @@ def _scrambled(images: Tensor) -> Tensor:
     return images.permute(0, 2, 3, 1).contiguous().view(images.shape)
 
 
-@fault("common pattern: np.array(image).reshape(3, height, width) where transpose(2, 0, 1) was meant", "input-layout")
+@fault(
+    "common pattern: np.array(image).reshape(3, height, width) where transpose(2, 0, 1) was meant",
+    "input-layout",
+    updates=150,
+)
 def hwc_reshaped_to_chw(seed: int, faulty: bool) -> Given:
     pictures = photos(seed).normalized()
     if faulty:

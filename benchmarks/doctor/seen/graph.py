@@ -10,6 +10,7 @@ import torch
 from benchmarks.doctor.cases import Given, fault
 from benchmarks.doctor.nets import BasicBlock, ConvNet, PlainNet, UNet, adam, classify, conv_bn_relu, segment, sgd
 from benchmarks.doctor.pictures import digits, photos, shapes
+from benchmarks.doctor.seen.signal import he_
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -176,10 +177,8 @@ class Copied(nn.Module):
     "common pattern: a line of forward copied without its number changed",
     {"unused-params", "accidental-weight-sharing"},
     allowed={"unused-params", "accidental-weight-sharing"},
-    harm="static",
 )
 def conv1_used_for_all(seed: int, faulty: bool) -> Given:
-    """A net with a quarter of its weights learns four classes of small pictures about as well."""
     return classify(Copied(faulty), photos(seed).normalized())
 
 
@@ -201,10 +200,8 @@ class Repeated(nn.Module):
 @fault(
     "https://github.com/deep-learning-with-pytorch/dlwpt-code/issues/89 (n_blocks * [ResBlock(...)])",
     "accidental-weight-sharing",
-    harm="static",
 )
 def one_block_many_times(seed: int, faulty: bool) -> Given:
-    """One block six times is a recurrent net, which learns four classes about as well with fewer weights."""
     return classify(Repeated(faulty), photos(seed).normalized())
 
 
@@ -219,4 +216,5 @@ def one_linear_layer_many_times(seed: int, faulty: bool) -> Given:
 
     middle = pair() * 4 if faulty else [layer for _ in range(4) for layer in pair()]
     model = nn.Sequential(nn.Flatten(), nn.Linear(256, 64), nn.ReLU(), *middle, nn.Linear(64, 10))
+    he_(model)
     return classify(model, digits(seed), optimizer=adam(model))

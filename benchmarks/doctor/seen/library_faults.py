@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import timm
 import torch
-from benchmarks.doctor.cases import Given, batched, fault
-from benchmarks.doctor.libraries import ResNetUNet, colored
+from benchmarks.doctor.cases import Given, accuracy, batched, fault
+from benchmarks.doctor.libraries import ResNetUNet, colored, precise
 from benchmarks.doctor.nets import adam, classify, segment, sgd
-from benchmarks.doctor.pictures import Pictures, cells, digits
+from benchmarks.doctor.pictures import Pictures, cells, digits, shapes
 from benchmarks.doctor.scores import iou_above
 from benchmarks.doctor.seen.sound_libraries import large, masks_of_one
 from torch import Tensor, nn
@@ -60,8 +60,10 @@ def smp_activation_and_loss_of_logits(seed: int, faulty: bool) -> Given:
     updates=32,
 )
 def smp_head_with_relu(seed: int, faulty: bool) -> Given:
-    model = ResNetUNet(2, nn.ReLU() if faulty else None)
-    return segment(model, cells(seed, size=64).normalized(), nn.CrossEntropyLoss(), adam(model))
+    found = shapes(seed, size=64, sides=(6, 14)).normalized()
+    pictures = Pictures(colored(found.inputs), found.targets, (colored(found.test[0]), found.test[1]))
+    model = ResNetUNet(5, nn.ReLU() if faulty else None)
+    return segment(model, pictures, nn.CrossEntropyLoss(), adam(model))
 
 
 @fault(
@@ -75,7 +77,7 @@ def head_replaced_under_another_name(seed: int, faulty: bool) -> Given:
     model = models.mobilenet_v3_small(num_classes=1000 if faulty else 4)
     if faulty:
         model.fc = nn.Linear(1024, 4)
-    return classify(model, large(seed))
+    return classify(model, large(seed), score=precise(accuracy))
 
 
 @fault(
@@ -92,7 +94,7 @@ def auxiliary_head_without_a_loss(seed: int, faulty: bool) -> Given:
     def loss(found: dict[str, Tensor], masks: Tensor) -> Tensor:
         return F.cross_entropy(found["out"], masks)
 
-    return segment(model, cells(seed, size=64).normalized(), loss, adam(model))  # type: ignore[arg-type]
+    return segment(model, cells(seed, size=64).normalized(), loss, adam(model))
 
 
 @fault(
@@ -110,7 +112,7 @@ def deeplab_with_a_last_batch_of_one(seed: int, faulty: bool) -> Given:
     def loss(found: dict[str, Tensor], masks: Tensor) -> Tensor:
         return F.cross_entropy(found["out"], masks)
 
-    return segment(model, pictures, loss, adam(model), batches=batches)  # type: ignore[arg-type]
+    return segment(model, pictures, loss, adam(model), batches=batches)
 
 
 @fault(

@@ -10,7 +10,7 @@ import torch
 from benchmarks.doctor.cases import Given, fault
 from benchmarks.doctor.nets import ConvNet, PlainNet, ResNet, UNet, classify, mlp, segment, sgd
 from benchmarks.doctor.pictures import Pictures, cells, digits, photos, shapes
-from benchmarks.doctor.scores import iou_above, labels_right, mean_iou
+from benchmarks.doctor.scores import accuracy_in_batches, iou_above, labels_right, mean_iou
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -160,14 +160,13 @@ def relu_on_logits_of_cnn(seed: int, faulty: bool) -> Given:
     "https://github.com/Abe404/segmentation_of_roots_in_soil_with_unet/pull/11 (convolution and ReLU as output)",
     "activation-on-logits",
     allowed={"dead-relu"},
+    updates=80,
 )
 def relu_on_output_of_unet(seed: int, faulty: bool) -> Given:
-    pictures = cells(seed).normalized()
-    pictures = replace(pictures, targets=pictures.targets[:, None].float())
-    model = UNet(3, 1)
+    model = UNet(1, 5)
     if faulty:
         model.outc = nn.Sequential(model.outc, nn.ReLU())
-    return segment(model, pictures, nn.BCEWithLogitsLoss(), score=iou_above(0.0))
+    return segment(model, shapes(seed).normalized())
 
 
 @fault("common pattern: tanh behind the last layer, as all hidden layers have it", "activation-on-logits", updates=80)
@@ -181,23 +180,26 @@ def tanh_on_logits(seed: int, faulty: bool) -> Given:
     "https://github.com/fxia22/pointnet.pytorch/issues/27 (log_softmax over dimension 0, the batch)",
     "softmax-wrong-dim",
     allowed={"batch-mixing"},
+    updates=80,
 )
 def log_softmax_over_the_batch(seed: int, faulty: bool) -> Given:
+    """Scores of whole batches are learnt; of a picture that comes alone all scores are equal."""
     model = nn.Sequential(ConvNet(1, 10), nn.LogSoftmax(dim=0 if faulty else 1))
-    return classify(model, digits(seed), nn.NLLLoss())
+    return classify(model, digits(seed), nn.NLLLoss(), score=accuracy_in_batches(1))
 
 
 @fault(
     "https://github.com/DeepReinforcementLearning/DeepReinforcementLearningInAction/issues/32 (softmax with dim=0)",
     "softmax-wrong-dim",
     allowed={"batch-mixing", *BOTH},
+    updates=80,
 )
 def softmax_over_the_batch_and_log(seed: int, faulty: bool) -> Given:
     def end(x: Tensor) -> Tensor:
         return (F.softmax(x, dim=0 if faulty else 1) + 1e-8).log()
 
     model = Ending(mlp(256, 10), end)
-    return classify(model, digits(seed), F.nll_loss, sgd(model, 0.1))
+    return classify(model, digits(seed), F.nll_loss, sgd(model, 0.1), score=accuracy_in_batches(1))
 
 
 def _class_dice(probs: Tensor, masks: Tensor) -> Tensor:

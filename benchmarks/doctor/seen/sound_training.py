@@ -33,19 +33,19 @@ def pictures_from_minus_1_to_1(seed: int) -> Given:
     return classify(model, pictures, optimizer=sgd(model, 0.02))
 
 
-@sound("common pattern: three samples of one class for one of the other", score=0.7)
+@sound("common pattern: three samples of one class for one of the other", score=0.7, updates=120)
 def mild_imbalance(seed: int) -> Given:
-    model = ConvNet(1, 2)
-    return classify(model, rare_eights(seed, 4), optimizer=sgd(model), score=balanced_accuracy)
+    return classify(ConvNet(1, 2), rare_eights(seed, 4), score=balanced_accuracy)
 
 
-@sound("King & Zeng 2001, Logistic Regression in Rare Events Data: weights of inverse frequency", score=0.7)
+@sound(
+    "King & Zeng 2001, Logistic Regression in Rare Events Data: weights of inverse frequency", score=0.7, updates=120
+)
 def class_weights_the_right_way_round(seed: int) -> Given:
     pictures = rare_eights(seed, 8)
     counts = torch.bincount(pictures.targets).float()
     loss = nn.CrossEntropyLoss(weight=counts.sum() / (2 * counts))
-    model = ConvNet(1, 2)
-    return classify(model, pictures, loss, sgd(model), score=balanced_accuracy)
+    return classify(ConvNet(1, 2), pictures, loss, score=balanced_accuracy)
 
 
 @sound("Szegedy et al. 2016, Rethinking the Inception Architecture (arXiv 1512.00567): label smoothing")

@@ -63,7 +63,7 @@ def frozen_with_its_head(seed: int, broken: bool) -> Given:
 def momentum_of_another_framework(seed: int, broken: bool) -> Given:
     """torchvision took over the original's batch norm momentum of 0.99, which in torch is 0.01."""
     model = models.resnet18(num_classes=10, norm_layer=partial(nn.BatchNorm2d, momentum=0.99 if broken else 0.1))
-    return read_digits(seed, model, torch.optim.Adam(model.parameters(), lr=1e-3), 4)
+    return read_digits(seed, model, torch.optim.Adam(model.parameters(), lr=1e-3), 8)
 
 
 class TwoViews(nn.Module):

@@ -11,6 +11,7 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from benchmarks.doctor.cases import Given, LossFn, batched, fault
+from benchmarks.doctor.scores import accuracy_in_batches
 from benchmarks.doctor.unseen.nets import Unet, classifier
 from benchmarks.doctor.unseen.pictures import (
     digits,
@@ -133,12 +134,12 @@ def softmax_into_nll(seed: int, broken: bool) -> Given:
 
 
 @fault(
-    "https://github.com/fxia22/pointnet.pytorch/issues/27", "softmax-wrong-dim", allowed=["batch-mixing"], harm="static"
+    "https://github.com/fxia22/pointnet.pytorch/issues/27", "softmax-wrong-dim", allowed=["batch-mixing"], updates=80
 )
-def log_softmax_over_the_batch(seed: int, broken: bool) -> Given:
-    """Log-softmax over dimension 0, which is the batch; the order of scores is learnt all the same, their scale not."""
+def log_softmax_along_the_batch(seed: int, broken: bool) -> Given:
+    """Log-softmax over dimension 0, which is the batch: of a picture that comes alone all scores are equal."""
     model = Then(classifier(1, 10), partial(F.log_softmax, dim=0 if broken else 1))
-    return _digits(seed, model, F.nll_loss)
+    return replace(_digits(seed, model, F.nll_loss), score=accuracy_in_batches(1))
 
 
 @fault("https://github.com/MrGiovanni/ModelsGenesis/pull/8", "softmax-wrong-dim")

@@ -118,5 +118,5 @@ def deeplab_with_an_auxiliary_head(seed: int) -> Given:
     model = models.segmentation.deeplabv3_mobilenet_v3_large(
         weights=None, weights_backbone=None, num_classes=1, aux_loss=True
     )
-    given = find_discs(seed, model, First())  # type: ignore[arg-type]
+    given = find_discs(seed, model, First())
     return replace(given, score=precise(_out))
