@@ -12,7 +12,7 @@ from torchvision.transforms import v2
 
 from provenet.doctor.alignment import align, regions
 from provenet.doctor.checks import augmentation, classes, masks, relation, weights
-from provenet.doctor.ribbons import read_ribbons
+from provenet.doctor.ribbons import enlarged, read_ribbons
 
 CHECKS = {check.id: check for family in (masks, classes, weights, relation, augmentation) for check in family.CHECKS}
 CE, BCE = nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss()
@@ -71,18 +71,48 @@ def test_silent_on_sound_masks(name):
         assert look(id, targets, loss, transform=flip) is None, id
 
 
+def enlarged_by(times: int, corners: bool) -> Tensor:
+    """Return masks that were kept at a fraction of the size, (N, 1, 30, 30), or a pixel more than that."""
+    small = F.interpolate(BINARY, 30 // times, mode="bilinear", antialias=True)
+    size = 30 // times * times - (times - 1 if corners else 0)
+    return F.interpolate(small, size, mode="bilinear", align_corners=corners)
+
+
 SMEARED = {
     "bilinear": resized(SEEN.masks > 0, "bilinear")[:, None],
     "bilinear, 0 to 255": resized(SEEN.masks > 0, "bilinear")[:, None] * 255,
     "bicubic within [0, 1]": resized(SEEN.masks > 0, "bicubic").clamp(0, 1)[:, None],
     "rounded": resized(SEEN.masks, "bilinear").round().long(),
     "cut to whole numbers": resized(SEEN.masks, "bilinear").long(),
+    "halved": F.avg_pool2d(SEEN.masks[:, None].float(), 2)[:, 0].repeat_interleave(2, 1).repeat_interleave(2, 2).long(),
+    "enlarged six times": enlarged_by(6, False),
+    "enlarged five times, corners kept": enlarged_by(5, True),
 }
 
 
 @pytest.mark.parametrize("name", SMEARED)
 def test_interpolated_masks(name):
-    assert look("mask-interpolated", SMEARED[name]).severity == "warning"
+    masks = SMEARED[name]
+    inputs = F.interpolate(SEEN.images, masks.shape[-2:])
+    assert look("mask-interpolated", masks, inputs=inputs).severity == "warning"
+
+
+@pytest.mark.parametrize("times", [3, 4, 6, 10])
+def test_how_often_masks_were_enlarged_is_measured(times):
+    small = (torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(times)) > 0.7).float()
+    assert enlarged(F.interpolate(small, scale_factor=times, mode="bilinear")) == times
+    assert enlarged(F.interpolate(small, scale_factor=times, mode="nearest")) == 0
+    assert enlarged(F.interpolate(small, scale_factor=times, mode="bicubic")) == 0
+
+
+def test_thin_things_are_no_ribbons():
+    """Wires two pixels wide, of any class, before other things: one in three lies between by its number."""
+    stream = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 6, (48, 8, 8), generator=stream).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    for mask in masks:
+        place, kind = torch.randint(0, 30, (1,), generator=stream), torch.randint(0, 6, (1,), generator=stream)
+        mask[:, int(place) : int(place) + 2] = kind
+    assert found_by(CHECKS["mask-interpolated"], segmenter(6), batches(SEEN.images, masks), CE) is None
 
 
 @pytest.mark.parametrize("mode", ["nearest", "nearest-exact"])
@@ -96,6 +126,7 @@ def test_ribbons_are_counted_by_hand():
     ribbons = read_ribbons(mask, None)
     assert ribbons.passages == 2 * 14
     assert ribbons.share == pytest.approx(2 / 4)
+    assert ribbons.below == 14
     assert 2 in ribbons.classes and ribbons.thick[2] == 0
     assert read_ribbons(mask, 2).passages == 14
 

@@ -56,8 +56,8 @@ class Examination:
         self.case = case
         self.double = double
         self.clock = clock
-        self.loud: frozenset[str] = frozenset()
-        """Ids of the errors and warnings that were found so far."""
+        self.loud: dict[str, float | None] = {}
+        """Ids of the errors and warnings that were found so far, with their gains where fixes were tried."""
 
     @cached_property
     def batches(self) -> tuple[Pair, ...]:
@@ -179,7 +179,7 @@ class Examination:
         """What outputs depend on in evaluation mode.
 
         Raises:
-            Unavailable: forward fails.
+            Unavailable: forward fails, or gives no numbers.
         """
         if self.walk.failure is not None and self.walk.failure.stage == "forward":
             raise Unavailable(str(self.walk.failure))
@@ -187,6 +187,8 @@ class Examination:
         found = depend(self.double, self.batches[0][0])
         if found.failure is not None:
             raise Unavailable(f"in evaluation mode {found.failure}")
+        if not all(math.isfinite(one.amount) for one in (found.chance, found.others, found.own)):
+            raise Unavailable("outputs in evaluation mode are not finite")
         return found
 
     @cached_property

@@ -43,9 +43,9 @@ class Judging:
                     self._confirm(place, suspicion)
 
     @property
-    def loud(self) -> frozenset[str]:
-        """Ids of the errors and warnings so far."""
-        return frozenset(one.finding.id for one in self.judged if one.finding.loud)
+    def loud(self) -> dict[str, float | None]:
+        """Ids of the errors and warnings so far, with their gains where fixes were tried."""
+        return {one.finding.id: one.finding.gain for one in self.judged if one.finding.loud}
 
     @property
     def broken(self) -> bool:

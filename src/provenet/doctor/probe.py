@@ -26,6 +26,9 @@ STEPS, FEWEST_STEPS = 30, 8
 LONG_STEPS = 90
 """Updates where a training is looked at as it is: slow starts and late ends take longer than a gain takes to show."""
 REPEATS = 3
+MOST_BATCHES = 4
+UNSEEN = 192
+"""Samples of further batches that a trained net is asked for."""
 SAMPLES = 16
 """Samples of a batch in a probe: its steps have to be cheap; one can raise it where the batch itself matters."""
 GAIN = 0.2
@@ -210,7 +213,18 @@ class Probe:
 
     def seconds(self, steps: int) -> float:
         """Return how long an arm of so many updates takes, about."""
-        return (steps + len(self.batches[:4])) * self.step_s * min(SAMPLES, self.double.case.batch_size)
+        return (steps + len(self.batches[:MOST_BATCHES])) * self.step_s * min(SAMPLES, self.double.case.batch_size)
+
+    def unseen(self, least: int) -> list[Pair]:
+        """Return batches that no training here has samples of; none where they hold fewer samples than wanted."""
+        found: list[Pair] = []
+        num = 0
+        for batch in self.batches[MOST_BATCHES:]:
+            if num >= UNSEEN:
+                break
+            found.append(fresh(batch, self.double.case.device))
+            num += num_samples(batch[0])
+        return found if num >= least else []
 
     def arm(self, fix: Fix | None = None, repeat: int = 0, steps: int = STEPS, samples: int = SAMPLES) -> Arm:
         """Train once; the double is reset afterwards.
@@ -245,7 +259,7 @@ class Probe:
             trainable = [tensor for tensor in double.model.parameters() if tensor.requires_grad]
             optimizer = torch.optim.Adam(trainable, lr=DEFAULT_LR)
         optimizer.zero_grad(set_to_none=True)
-        batches = [take(batch, slice(samples)) for batch in self.batches[:4]]
+        batches = [take(batch, slice(samples)) for batch in self.batches[:MOST_BATCHES]]
         device = double.case.device
         mixed = _shuffled([fresh(batch, device) for batch in batches], repeat)
         return Trial(double.model, double.loss_fn, optimizer, mixed)
@@ -284,7 +298,7 @@ class Probe:
 
         def room(seconds: float) -> int:
             step_s = self.step_s * min(samples, self.double.case.batch_size)
-            return steps if step_s <= 0 else int(seconds / (arms * step_s)) - len(self.batches[:4])
+            return steps if step_s <= 0 else int(seconds / (arms * step_s)) - len(self.batches[:MOST_BATCHES])
 
         if room(SHARE * self.clock.budget_s) < steps and not self._arms:
             # Passes that record are slow for small nets: a step is timed before it is believed to be dear.

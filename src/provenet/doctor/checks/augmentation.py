@@ -46,6 +46,8 @@ STEPS, FEWEST_STEPS = 200, 30
 SHARE = 0.4
 """Of the time that is left, for these trainings."""
 SAMPLES = 32
+ENOUGH = 96
+"""Samples beyond those of the probe's trainings from which none of these is kept back."""
 
 
 def _augmentation_changes_label(examination: Examination) -> Iterator[Finding]:
@@ -156,13 +158,14 @@ def _tried(examination: Examination, samples: Samples) -> Iterator[Finding]:
     if transform is None or steps < FEWEST_STEPS or len(examination.batches) < 2:
         return
     asked: list[_Asked] = []
-    probe.arm(_asking(transform, steps, asked, drawn=False), 0, steps, SAMPLES)
+    unseen = probe.unseen(ENOUGH)
+    probe.arm(_asking(transform, steps, asked, unseen, drawn=False), 0, steps, SAMPLES)
     if not asked or asked[0].accuracy < LEARNED:
         return
     swap = asked[0].swaps()
     if swap is None and asked[0].survived > SURVIVED:
         return
-    probe.arm(_asking(transform, steps, asked, drawn=True), 0, steps, SAMPLES)
+    probe.arm(_asking(transform, steps, asked, unseen, drawn=True), 0, steps, SAMPLES)
     if len(asked) > 1:
         yield from _compared(asked[0], asked[1], swap)
 
@@ -189,19 +192,20 @@ def _compared(plain: _Asked, drawn: _Asked, swap: tuple[int, int, float] | None)
         yield _finding(what, evidence | {"limit": DESTROYED}, "warning")
 
 
-def _asking(transform: Transform, steps: int, asked: list[_Asked], drawn: bool) -> Fix:
-    """Return the change of a trial that keeps half of the batches back, and asks the net for them after the last step.
+def _asking(transform: Transform, steps: int, asked: list[_Asked], unseen: list[Pair], drawn: bool) -> Fix:
+    """Return the change of a trial that asks the net, after the last step, for samples that it has not seen.
 
     Args:
         transform: the caller's.
         steps: of the trial.
         asked: where answers go.
+        unseen: batches that are not trained on in any case; where there are none, half of the others are kept back.
         drawn: whether the trial trains on transformed samples, drawn anew at every step.
     """
 
     def fix(trial: Trial) -> None:
-        half = (len(trial.batches) + 1) // 2
-        given, held = trial.batches[:half], trial.batches[half:]
+        half = len(trial.batches) if unseen else (len(trial.batches) + 1) // 2
+        given, held = trial.batches[:half], unseen or trial.batches[half:]
         trial.batches = list(given)
 
         def draw(step: int) -> None:
@@ -248,10 +252,10 @@ CHECKS = (
         shows="Training accuracy stays far below what the net reaches without the transform, for all or for a pair of "
         "classes; masks hold next to nothing.",
         signal=f"Pictures that are blank after the transform ({BLANKED:.0%} more than before), or foreground of masks "
-        f"of which less than {OBJECTS_LEFT:.0%} is left. Else one net is trained on half of the batches as they are, "
-        f"until it knows {LEARNED:.0%} of the others, and one on transformed ones: the first takes two classes for "
-        f"each other ({SWAPPED:.0%} and more) and the second knows less than {CONFUSED:.0%} of them, or the second has "
-        f"less than {DESTROYED:.0%} of the accuracy beyond chance, both on transformed samples.",
+        f"of which less than {OBJECTS_LEFT:.0%} is left. Else one net is trained on a part of the batches as they "
+        f"are, until it knows {LEARNED:.0%} of the others, and one on transformed ones: the first takes two classes "
+        f"for each other ({SWAPPED:.0%} and more) and the second knows less than {CONFUSED:.0%} of them, or the second "
+        f"has less than {DESTROYED:.0%} of the accuracy beyond chance, both on transformed samples.",
         fix="Leave out transforms that classes do not survive (mirrored arrows and digits), and milden crops and "
         "noise.",
         before="transform = RandomHorizontalFlip()    # classes: left arrow, right arrow",

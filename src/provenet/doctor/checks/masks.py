@@ -14,7 +14,7 @@ from torch import Tensor
 from provenet.doctor.alignment import Alignment, Alternative, align, regions
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
-from provenet.doctor.ribbons import Fractions, read_fractions, read_ribbons
+from provenet.doctor.ribbons import Fractions, enlarged, read_fractions, read_ribbons
 from provenet.records.finding import Finding
 
 LEAST = 20
@@ -25,8 +25,14 @@ LEVELS = 3
 """Different values between 0 and 1: the mean of three annotators has two, bilinear weights by halves three."""
 WHOLE = 0.2
 """Pixels of the highest value over those between: heat maps have one such pixel a peak, masks have areas."""
-RIBBONS = 0.5
-"""Share of the changes between classes that lie apart which lead through a thin ribbon of a class between."""
+RIBBONS = 0.2
+"""Share of the changes between classes that lie apart which lead through a thin ribbon of a class between: halving a
+mask leaves them where a border does not meet the grid, which is every other one."""
+ORDER = 3
+"""So many times as many thin runs lie between the classes beside them as below both. Of things that are thin as many
+lie below as between, whatever the order of the classes."""
+CLEAN = 0.2
+"""Share of exact zeros that soft masks made of hard ones keep, and a net's probabilities never have."""
 THICK = 0.2
 """Share of a class's pixels in areas, for it to be a class of things: a class of outlines has none."""
 BETTER = 1.25
@@ -45,7 +51,8 @@ def _mask_interpolated(examination: Examination) -> Iterator[Finding]:
     masks = samples.masks
     if masks.is_floating_point() and not bool((masks == masks.round()).all()):
         fractions = read_fractions(masks)
-        if fractions is not None and _smeared(fractions):
+        times = enlarged(masks) if float((masks == 0).float().mean()) >= CLEAN else 0
+        if fractions is not None and (times or _smeared(fractions)):
             yield Finding(
                 id="mask-interpolated",
                 severity="warning",
@@ -55,16 +62,19 @@ def _mask_interpolated(examination: Examination) -> Iterator[Finding]:
                     "between_at_borders": round(fractions.at_borders, 3),
                     "borders_blurred": round(fractions.blurred, 3),
                     "limit": BORDERS_BLURRED,
+                    "enlarged_times": times,
                 },
-                message=f"{fractions.share:.1%} of the mask values lie between the classes, nearly all of them at "
-                f"borders ({fractions.blurred:.0%} of the borders have some): masks were resized with interpolation.",
+                message=f"{fractions.share:.1%} of the mask values lie between the classes, "
+                + (f"on straight lines of {times} pixels" if times else f"along {fractions.blurred:.0%} of the borders")
+                + ": masks were resized with interpolation.",
                 fix=_NEAREST,
             )
         return
     ignored = reading.ignore_index if masks.shape[1] == 1 else None
     ribbons = read_ribbons(masks.flatten(0, 1).long(), ignored)
     real = [label for label in ribbons.classes if ribbons.thick[label] >= THICK]
-    if ribbons.passages < LEAST or ribbons.share <= RIBBONS or not (real or len(ribbons.classes) > 1):
+    ordered = ribbons.passages >= max(LEAST, ORDER * ribbons.below)
+    if not ordered or ribbons.share <= RIBBONS or not (real or len(ribbons.classes) > 1):
         return
     between = ", ".join(str(label) for label in ribbons.classes[:5])
     yield Finding(
@@ -75,6 +85,7 @@ def _mask_interpolated(examination: Examination) -> Iterator[Finding]:
             "ribbons": ribbons.passages,
             "share_of_changes": round(ribbons.share, 3),
             "limit": RIBBONS,
+            "thin_runs_below": ribbons.below,
             "classes_between": between,
         },
         message=f"Where classes meet that lie apart, {ribbons.share:.0%} of the changes lead through a ribbon one or "
@@ -173,9 +184,10 @@ CHECKS: tuple[Check, ...] = (
         shows="Borders are learned as other classes than they are: thin rims of a wrong class in predictions, or soft "
         "ones; IoU stops short. Whole numbers above the last class come up where classes are far apart.",
         signal="Values between the classes that lie at borders "
-        f"({FRACTIONS_AT_BORDERS:.0%} of them, along {BORDERS_BLURRED:.0%} of the borders), in masks with areas; in "
-        f"whole numbers, changes between classes that lie apart of which more than {RIBBONS:.0%} lead through a ribbon "
-        "one or two pixels wide of a class between.",
+        f"({FRACTIONS_AT_BORDERS:.0%} of them, along {BORDERS_BLURRED:.0%} of the borders), in masks with areas; or "
+        "values on straight lines of three pixels and more between places that are the same in all masks. In whole "
+        f"numbers, changes between classes that lie apart of which more than {RIBBONS:.0%} lead through a ribbon one "
+        f"or two pixels wide of a class between, and {ORDER} times as many such ribbons as thin runs below both.",
         fix="Resize and warp masks by nearest neighbour.",
         before="mask = F.interpolate(mask[None, None].float(), size, mode='bilinear')[0, 0].long()",
         after="mask = F.interpolate(mask[None, None].float(), size, mode='nearest')[0, 0].long()",
@@ -183,7 +195,7 @@ CHECKS: tuple[Check, ...] = (
         "three annotators; one class of outlines between inside and outside; the ignored value.",
         source="ours",
         thresholds={"FRACTIONS_AT_BORDERS": FRACTIONS_AT_BORDERS, "BORDERS_BLURRED": BORDERS_BLURRED, "WHOLE": WHOLE}
-        | {"RIBBONS": RIBBONS, "THICK": THICK, "LEVELS": LEVELS},
+        | {"RIBBONS": RIBBONS, "ORDER": ORDER, "CLEAN": CLEAN, "THICK": THICK, "LEVELS": LEVELS},
     ),
     Check(
         id="mask-misaligned",

@@ -10,7 +10,7 @@ from typing import Any
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.course import highest_rate
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import GAIN, LONG_STEPS, Arm, Fix, Trial
+from provenet.doctor.probe import GAIN, LEVEL, LONG_STEPS, Arm, Comparison, Fix, Trial
 from provenet.doctor.stride import Stride
 from provenet.records.finding import Finding
 
@@ -24,6 +24,9 @@ CALM = 10.0
 """Updates that closing the loss gap would take along a straight slope, above which a loss that does follow its slope
 says that the rate is not too high."""
 LOWER = (0.1, 0.01, 0.001)
+WILD, WORTH = 1.0, 0.01
+"""The same number of updates, below which the very first one is promised more than there is to gain. Where training
+learns all the same, a hundredth of the rate is tried: no rate that is right to a factor of ten is beaten by that."""
 SLOW = 1e4
 """The same, from which a rate is suspected to be too low. Usual rates need 10 to 1000."""
 NEVER = 1e6
@@ -56,11 +59,9 @@ def _lr_too_high(examination: Examination) -> Iterable[Finding]:
     if stride.straight() and _steps(examination, stride) > CALM:
         return
     plain = examination.probe.single()
-    if plain is None or not _fails(examination, plain) or _recovers(examination, plain):
-        return
-    factor = _best(examination, LOWER)
+    factor = None if plain is None else _lower(examination, plain)
     compared = None if factor is None else examination.probe.compare(scaled(factor), steps=LONG_STEPS)
-    if factor is None or compared is None or not compared.confirms or _learned(examination, plain, compared.end):
+    if plain is None or factor is None or compared is None or not _better(examination, plain, compared):
         return
     lr, better = _rate(examination), float(f"{_rate(examination) * factor:.3g}")
     wild = compared.diverged[0] == compared.repeats
@@ -70,11 +71,36 @@ def _lr_too_high(examination: Examination) -> Iterable[Finding]:
         severity="error" if wild else "warning",
         layer="optimizer",
         evidence={"lr": lr, "lr_tried": better, "relative_update": stride.ratio} | compared.evidence(),
-        message=f"At a rate of {lr:.3g} the loss {ends} in {compared.steps} updates; at {better:.3g} it falls.",
+        message=f"At a rate of {lr:.3g} the loss {ends} in {compared.steps} updates; at {better:.3g} it falls"
+        + ("." if _fails(examination, plain) else " clearly further."),
         fix=_set_rate(better),
         overrides=(f"optimizer.lr={better:.3g}",),
         gain=round(compared.gain, 3),
     )
+
+
+def _lower(examination: Examination, plain: Arm) -> float | None:
+    """Return the factor of the rate that is worth a comparison; None where the rate gives no reason."""
+    if _fails(examination, plain) and not _recovers(examination, plain):
+        return _best(examination, LOWER)
+    left = _mean(plain.end) - examination.battery.floor
+    room = left > GAIN * _gap(examination, plain) and not trained(examination)
+    return WORTH if room and _steps(examination, examination.stride) < WILD else None
+
+
+def _better(examination: Examination, plain: Arm, compared: Comparison) -> bool:
+    """Return whether a lower rate clearly learns more, and nothing else that was found explains it.
+
+    What gains more at the rate as it is does: it is the cause, and the lower rate a way around.
+    """
+    failed = _fails(examination, plain)
+    if compared.p is None or compared.p >= LEVEL or compared.diverged[1] > compared.diverged[0]:
+        return False
+    if failed and _learned(examination, plain, compared.end):
+        return False
+    start = max(_mean(plain.start) - examination.battery.floor, 1e-6)
+    explained = any(other is not None and other > compared.gain for other in examination.loud.values())
+    return not explained and compared.gain * start / _gap(examination, plain) >= GAIN
 
 
 def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
@@ -152,9 +178,15 @@ def _knows(examination: Examination, loss: float) -> bool:
 
 def _learned(examination: Examination, arm: Arm, end: float) -> bool:
     """Return whether a training that ends at a loss has learned something of the inputs, or kept what it knew."""
-    start, floor, ignorance = _mean(arm.start), examination.battery.floor, examination.battery.ignorance
+    gap = _gap(examination, arm)
+    return _knows(examination, end) or examination.battery.floor + gap - end >= STUCK * gap
+
+
+def _gap(examination: Examination, arm: Arm) -> float:
+    """Return how far the loss can fall from the best answer that knows nothing, or from where it begins."""
+    start, ignorance = _mean(arm.start), examination.battery.ignorance
     begin = min(start, ignorance) if math.isfinite(ignorance) else start
-    return _knows(examination, end) or begin - end >= STUCK * max(begin - floor, 1e-6)
+    return max(begin - examination.battery.floor, 1e-6)
 
 
 def _closed(examination: Examination, arm: Arm) -> float:
@@ -206,16 +238,17 @@ CHECKS: tuple[Check, ...] = (
         signal="A short training as the caller trains diverges, or closes less than 10 % of the gap between the best "
         "answer that knows nothing of the inputs and a perfect one, also when it is given three times as long where "
         "time made it short; the same with a tenth, a hundredth or a thousandth of the rate closes at least 20 % more "
-        "of the loss gap. Not tried where the loss follows its slope and an update is short.",
+        "of the gap. Where the first update alone is promised more than the whole gap, a hundredth of the rate is "
+        "tried in any case. Not tried where the loss follows its slope and an update is short.",
         fix="Lower the rate as the probe did; usual are 0.1 for SGD with batch norm, 0.01 without, and 1e-3 for Adam.",
         before="optimizer = torch.optim.Adam(model.parameters(), lr=0.1)",
         after="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
         silent="High rates that begin roughly and recover. Rates that are about to rise by a schedule. Nets that have "
-        "been trained and keep what they know. Causes that a lower rate only eases, as raw inputs or summed losses, "
-        "hide it.",
+        "been trained and keep what they know. Causes whose fix gains more at the rate as it is; causes that a lower "
+        "rate only eases, as raw inputs or summed losses, hide it.",
         source="Schneider et al. (2021), Cockpit (the loss along a step); Smith (2017), learning-rate range test; the "
         "paired probe is ours.",
-        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "CALM": CALM, "GAIN": GAIN},
+        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "CALM": CALM, "WILD": WILD, "GAIN": GAIN},
         hides=(
             "loss-not-finite",
             "exploding-gradients",

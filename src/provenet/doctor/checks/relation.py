@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from provenet.doctor.alignment import Alignment, align, regions
-from provenet.doctor.case import forward
+from provenet.doctor.case import Pair, forward
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
 from provenet.doctor.likeness import agreement, features, neighbours
-from provenet.doctor.probe import Fix, Trial
+from provenet.doctor.probe import MOST_BATCHES, Fix, Trial
 from provenet.doctor.reading import Reading
 from provenet.doctor.samples import Samples
 from provenet.doctor.tree import fresh, main_tensor
@@ -37,8 +37,10 @@ OUTLIER, BETTER, OTHERS = 5.0, 1.5, 0.3
 half as well again as its own; three in ten of them are no chance."""
 LEARNED = 0.3
 """Share of the loss gap that must be closed on the batches trained on, for failing on the other to mean something."""
-UNRELATED = 0.2
-"""p value on batches held out above which targets cannot be told from others in random order."""
+UNRELATED = 0.1
+"""p value on samples held out above which targets cannot be told from others in random order."""
+ENOUGH = 96
+"""Samples beyond those of the probe's trainings from which one training will do; else batches are left out in turn."""
 STEPS, FEWEST_STEPS, FOLDS, SHUFFLES = 200, 30, 3, 999
 """Updates of a training, as many as there is time for: learning by heart takes more of them than learning."""
 SHARE = 0.4
@@ -150,7 +152,7 @@ def _elsewhere(found: Alignment) -> Finding | None:
 
 @dataclass(eq=False)
 class _HeldOut:
-    """Answers of a net for a batch that it was not trained on.
+    """Answers of a net for samples that it was not trained on.
 
     Args:
         fits: log-likelihood of every sample's answer under every sample's target, (N, N), one matrix a fold.
@@ -176,15 +178,15 @@ class _HeldOut:
 
 def _tried(examination: Examination) -> Iterator[Finding]:
     """Yield the finding that what is learned on some batches says nothing of another."""
-    probe, reading = examination.probe, examination.reading
-    size, batches = examination.case.batch_size, examination.batches[:4]
-    folds, held = min(FOLDS, len(batches)), _HeldOut()
+    probe, reading, held = examination.probe, examination.reading, _HeldOut()
+    size, batches, unseen = examination.case.batch_size, examination.batches[:MOST_BATCHES], probe.unseen(ENOUGH)
+    folds = 1 if unseen else min(FOLDS, len(batches))
     room = SHARE * examination.clock.left / max(folds * size * probe.step_s, 1e-9)
     steps = min(STEPS, int(room) - 2 * len(batches))
     if steps < FEWEST_STEPS:
         return
     for fold in range(folds):
-        arm = probe.arm(_holding(fold, steps, reading, held), 0, steps, size)
+        arm = probe.arm(_holding(fold, steps, reading, held, unseen), 0, steps, size)
         if arm.failure is not None or arm.diverged or len(held.fits) <= fold:
             return
         held.learned.append(fmean(arm.closed(probe.floor)))
@@ -207,23 +209,33 @@ def _tried(examination: Examination) -> Iterator[Finding]:
         },
         message=f"Targets cannot be told from targets in random order: the net learns some batches by heart "
         f"({fmean(held.learned):.0%} of the loss gap in {steps} steps), and what it learned says nothing of {num} "
-        f"samples of other batches (p = {p:.2f}).",
+        f"samples that it has not seen (p = {p:.2f}).",
         fix="look at ten pictures with their targets; pair files by name, and shuffle pairs, never one list alone",
     )
 
 
-def _holding(fold: int, steps: int, reading: Reading, held: _HeldOut) -> Fix:
-    """Return the change of a trial that leaves one batch out, and asks the net for it after the last step."""
+def _holding(fold: int, steps: int, reading: Reading, held: _HeldOut, unseen: list[Pair]) -> Fix:
+    """Return the change of a trial that asks the net, after the last step, for samples that it has not seen.
+
+    Args:
+        fold: number of the batch that is left out of the training where none is unseen.
+        steps: of the trial.
+        reading: what targets are.
+        held: where answers go.
+        unseen: batches that are not trained on in any case.
+    """
 
     def fix(trial: Trial) -> None:
-        inputs, targets = trial.batches.pop(fold % len(trial.batches))
+        asked = unseen or [trial.batches.pop(fold % len(trial.batches))]
 
         def ask(step: int) -> None:
             if step == steps:
                 with torch.no_grad():
-                    scores = main_tensor(forward(trial.model, fresh(inputs, _device(trial))))
-                if scores is not None:
-                    held.fits.append(_fits(scores.float().cpu(), targets, reading))
+                    scores = [main_tensor(forward(trial.model, fresh(inputs, _device(trial)))) for inputs, _ in asked]
+                given = [one.float().cpu() for one in scores if one is not None]
+                targets = [one.cpu() for one in (main_tensor(part) for _, part in asked) if one is not None]
+                if len(given) == len(targets) == len(asked):
+                    held.fits.append(_fits(torch.cat(given), torch.cat(targets), reading))
 
         trial.after_step = ask
 
@@ -234,17 +246,14 @@ def _device(trial: Trial) -> torch.device:
     return next(trial.model.parameters()).device
 
 
-def _fits(scores: Tensor, targets: object, reading: Reading) -> Tensor:
+def _fits(scores: Tensor, target: Tensor, reading: Reading) -> Tensor:
     """Return the log-likelihood of each answer under each target, up to a constant of the answer, (N, N).
 
     Args:
         scores: (N, K, ...); what a net with a map at its end gives orders targets as well.
-        targets: of the batch, as the loss gets them.
-        reading: what they are.
+        target: (N, ...).
+        reading: what targets are.
     """
-    target = main_tensor(targets)
-    assert target is not None
-    target = target.cpu()
     if reading.task == "labels":
         signs = target.reshape(len(target), -1).float() * 2 - 1
         return scores.reshape(len(scores), -1) @ signs.T
@@ -265,9 +274,9 @@ CHECKS = (
         shows="The training loss falls as the net learns by heart, and validation stays at chance.",
         signal="First without training: do samples that look alike share labels, do masks lie on edges of their "
         "pictures? If so, nothing is said. If they do after moving labels by one or two samples, or if masks fit other "
-        f"pictures of the batches ({OTHERS:.0%} of them), that is proof. Else the net is trained on all batches but "
-        f"one, in turn: it closes at least {LEARNED:.0%} of the loss gap there, and the targets of the batch left out "
-        f"fit its answers no better than in random order (p > {UNRELATED:g}).",
+        f"pictures of the batches ({OTHERS:.0%} of them), that is proof. Else the net is trained on four batches, or "
+        f"on all but one in turn: it closes at least {LEARNED:.0%} of the loss gap there, and targets of the other "
+        f"samples fit its answers no better than in random order (p > {UNRELATED:g}).",
         fix="Pair inputs and targets by name; look at some of them.",
         before="images, masks = glob('images/*'), glob('masks/*')    # in the order of the file system",
         after="pairs = [(path, masks / path.name) for path in sorted(images.iterdir())]",

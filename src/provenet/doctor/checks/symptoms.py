@@ -31,6 +31,8 @@ SAME = 1e-5
 FITS = 0.7
 """Share of its first loss to which one batch of 16 samples must come down within the probe."""
 FIT_RATES = (1e-3, 1e-2)
+FIT_STEPS = 60
+"""Updates without which it cannot be told: nets so slow that there is no time for them are left alone."""
 LEARNS = 0.3
 """Share of the gap that training as it is closes: a net that does so can fit a batch."""
 
@@ -137,11 +139,11 @@ def _cannot_overfit_batch(examination: Examination) -> Iterator[Finding]:
     ends: dict[float, float] = {}
     for lr in FIT_RATES:
         arm = probe.single(_one_batch(lr))
-        if arm is None or arm.failure is not None:
+        if arm is None or arm.failure is not None or not arm.losses:
             return
         gap = max(abs(fmean(arm.start) - probe.floor), 1e-6)
-        ends[lr] = (min(arm.losses) - probe.floor) / gap if arm.losses else math.inf
-        if ends[lr] < FITS:
+        ends[lr] = (min(arm.losses) - probe.floor) / gap
+        if ends[lr] < FITS or (len(arm.losses) < FIT_STEPS and not arm.diverged):
             return
     yield Finding(
         id="cannot-overfit-batch",

@@ -129,7 +129,9 @@ def _ignored(targets: Tensor, value: int, reading: Reading) -> Finding | None:
     lonely = len(left) <= 1 and share > REAL_SHARE
     if not (real or lonely or share > MOST_IGNORED):
         return None
-    sparse = not real and not lonely and _everywhere(targets, value)
+    # Labels moved down by one leave the last output without targets, and the first class among the ignored.
+    moved = left.tolist() == list(range(width - 1))
+    sparse = not real and not lonely and not moved and _everywhere(targets, value)
     what = f"class {value}" if real else "most of the targets" if share > MOST_IGNORED else "every class but one"
     ending = f"; only class {int(left[0])} is left" if len(left) == 1 else "; nothing is left" if len(left) == 0 else ""
     return Finding(
@@ -143,7 +145,8 @@ def _ignored(targets: Tensor, value: int, reading: Reading) -> Finding | None:
             "classes_left": len(left),
             "outputs": width,
         },
-        message=f"ignore_index={value} takes {what} out of the loss, {share:.1%} of the targets{ending}.",
+        message=f"ignore_index={value} takes {what} out of the loss, {share:.1%} of the targets{ending}"
+        + (f"; output {width - 1} has none, as if classes had been moved down by one." if moved else "."),
         fix="nn.CrossEntropyLoss(ignore_index=255), with 255 for void pixels only",
     )
 
@@ -208,7 +211,7 @@ CHECKS = (
         before="loss_fn = nn.CrossEntropyLoss(ignore_index=0)    # 0 is the background",
         after="loss_fn = nn.CrossEntropyLoss(ignore_index=255)",
         silent="Void borders; an ignored value that does not occur; scribbles (an info): several classes are marked in "
-        "every mask.",
+        "every mask, and the last class somewhere.",
         source="documentation of torch.nn.CrossEntropyLoss; limits are ours",
         thresholds={"REAL_SHARE": REAL_SHARE, "MOST_IGNORED": MOST_IGNORED},
         hides=("class-imbalance", "loss-not-finite", "constant-output", "labels-uninformative"),
