@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SLOW = {"torch", "torchvision", "timm", "cv2", "sklearn", "scipy", "numpy", "pandas", "altair", "PIL"}
 CODE = """
 import json, sys
@@ -28,11 +30,13 @@ def test_help_imports_nothing_slow():
     code, modules, shown = modules_after("--help")
     assert code == 0
     assert modules & SLOW == set()
-    assert all(verb in shown for verb in ("inspect", "train", "resume", "evaluate", "predict", "techniques", "report"))
+    verbs = ("inspect", "train", "resume", "evaluate", "predict", "doctor", "techniques", "report")
+    assert all(verb in shown for verb in verbs)
 
 
-def test_help_of_a_verb_imports_nothing_slow():
-    code, modules, shown = modules_after("train", "--help")
+@pytest.mark.parametrize("verb", ["train", "doctor"])
+def test_help_of_a_verb_imports_nothing_slow(verb):
+    code, modules, shown = modules_after(verb, "--help")
     assert code == 0
     assert modules & SLOW == set()
     assert "--out" in shown
