@@ -11,7 +11,7 @@ import torch
 from benchmarks.doctor.cases import Given, accuracy, batched, fault
 from benchmarks.doctor.libraries import ResNetUNet, colored, precise
 from benchmarks.doctor.nets import adam, classify, segment, sgd
-from benchmarks.doctor.pictures import Pictures, cells, digits, shapes
+from benchmarks.doctor.pictures import Pictures, cells, digits
 from benchmarks.doctor.scores import iou_above
 from benchmarks.doctor.seen.sound_libraries import large, masks_of_one
 from torch import Tensor, nn
@@ -57,13 +57,12 @@ def smp_activation_and_loss_of_logits(seed: int, faulty: bool) -> Given:
     "https://github.com/seanXYZ/SegDecNet/issues/7 (take away the ReLU behind the last convolution), here of a U-Net",
     "activation-on-logits",
     allowed={"dead-relu"},
-    updates=32,
+    harm="static",
 )
 def smp_head_with_relu(seed: int, faulty: bool) -> Given:
-    found = shapes(seed, size=64, sides=(6, 14)).normalized()
-    pictures = Pictures(colored(found.inputs), found.targets, (colored(found.test[0]), found.test[1]))
-    model = ResNetUNet(5, nn.ReLU() if faulty else None)
-    return segment(model, pictures, nn.CrossEntropyLoss(), adam(model))
+    """Of two classes one score alone can say which it is, as long as it does not die; with more it costs more."""
+    model = ResNetUNet(2, nn.ReLU() if faulty else None)
+    return segment(model, cells(seed, size=64).normalized(), nn.CrossEntropyLoss(), adam(model))
 
 
 @fault(

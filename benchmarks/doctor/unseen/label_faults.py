@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from benchmarks.doctor.cases import Batch, Given, batched, fault
 from benchmarks.doctor.unseen.nets import Unet, classifier
-from benchmarks.doctor.unseen.pictures import digits, foreground, mean_overlap, normalized, overlap, scenes
+from benchmarks.doctor.unseen.pictures import digits, foreground, mean_overlap, normalized, overlap, recall, scenes
 from torch import Tensor, nn
 
 
@@ -188,7 +188,9 @@ def one_pixel_in_a_hundred(seed: int, broken: bool) -> Given:
     small, rare = (_shrunk(part) for part in (masks, truth))
     weight = torch.tensor([1.0, float((small == 0).sum() / (small == 1).sum())])
     loss = nn.CrossEntropyLoss(weight=None if broken else weight)
-    return _several(seed, (images, small), (normalized(test), rare), loss)
+    given = _several(seed, (images, small), (normalized(test), rare), loss)
+    sgd = torch.optim.SGD(given.model.parameters(), lr=0.05, momentum=0.9)
+    return replace(given, optimizer=sgd, score=recall)
 
 
 def _shrunk(masks: Tensor) -> Tensor:

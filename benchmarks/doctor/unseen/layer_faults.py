@@ -68,7 +68,7 @@ def stack_of_linear_layers(seed: int, broken: bool) -> Given:
     return replace(given, batches=batches, test=(given.test[0], given.test[1] % 2))
 
 
-@fault("https://github.com/hassony2/kinetics_i3d_pytorch/issues/6", "dropout-too-high")
+@fault("https://github.com/hassony2/kinetics_i3d_pytorch/issues/6", "dropout-too-high", updates=120)
 def keep_probability(seed: int, broken: bool) -> Given:
     """A port keeps the number of `keep_prob`: 90 % of the features are dropped."""
     drop = nn.Dropout(0.9 if broken else 0.1)
@@ -147,9 +147,9 @@ class ResBlock(nn.Module):
         return features + self.conv(features)
 
 
-@fault("https://github.com/deep-learning-with-pytorch/dlwpt-code/issues/89", "accidental-weight-sharing", harm="static")
+@fault("https://github.com/deep-learning-with-pytorch/dlwpt-code/issues/89", "accidental-weight-sharing")
 def one_block_ten_times(seed: int, broken: bool) -> Given:
-    """`n_blocks * [ResBlock()]` is one block; the net trains, with a tenth of its weights."""
+    """`n_blocks * [ResBlock()]` is one block, used several times."""
     blocks = 6 * [ResBlock(16)] if broken else [ResBlock(16) for _ in range(6)]
     pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     return _digits(seed, nn.Sequential(conv(1, 16, 2), *blocks, pool, nn.Linear(16, 10)))
@@ -191,7 +191,7 @@ class Peak(nn.Module):
         return (rows.softmax(1) * torch.linspace(-1, 1, rows.shape[1])).sum(1)
 
 
-@fault("https://github.com/LZGMatrix/BOP19_CDPN_2019ICCV/issues/4", "detached-graph", harm="raises")
+@fault("https://github.com/LZGMatrix/BOP19_CDPN_2019ICCV/issues/4", "detached-graph", harm="raises", updates=150)
 def coordinate_by_argmax(seed: int, broken: bool) -> Given:
     """The output is a place found by argmax, which has no gradient: backward raises."""
 

@@ -56,13 +56,17 @@ class ValidUnet(nn.Module):
         return self.head(self.last(torch.cat([deep, skip], 1)))
 
 
-@fault("https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/281", "skip-misaligned")
+@fault(
+    "https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/281",
+    "skip-misaligned",
+    updates=150,
+)
 def skip_cut_from_the_corner(seed: int, broken: bool) -> Given:
     """`skip[:, :, :h, :w]`, as many repositories have it, where convolutions have no padding and the middle belongs."""
     return middle(_discs(seed, ValidUnet(corner=broken)))
 
 
-@fault("https://github.com/NVIDIA/pix2pixHD/issues/149", "checkerboard-upsampling", harm="static")
+@fault("https://github.com/NVIDIA/pix2pixHD/issues/149", "checkerboard-upsampling", harm="static", updates=200)
 def odd_kernel_for_even_stride(seed: int, broken: bool) -> Given:
     """Transposed convolutions 3x3 with stride 2; the net learns around the pattern."""
     up = partial(nn.ConvTranspose2d, kernel_size=3, stride=2, padding=1, output_padding=1)
@@ -71,9 +75,14 @@ def odd_kernel_for_even_stride(seed: int, broken: bool) -> Given:
     return _discs(seed, nn.Sequential(conv(3, 16, 2), conv(16, 32, 2), *ups, nn.Conv2d(16, 1, 1)))
 
 
-@fault("https://github.com/calgaryml/condensed-sparsity/issues/12", "spatial-collapse", allowed=["bn-small-batch"])
+@fault(
+    "https://github.com/calgaryml/condensed-sparsity/issues/12",
+    "spatial-collapse",
+    allowed=["bn-small-batch"],
+    harm="static",
+)
 def stem_for_big_pictures(seed: int, broken: bool) -> Given:
-    """A net for 224 pixels gets 16: after its stem and two stages one pixel is left, and two more stages follow."""
+    """A net for 224 pixels gets 16: one pixel is left after two stages; digits are told apart all the same."""
     stem = [conv(1, 16, 2), nn.MaxPool2d(3, 2, 1)] if broken else [conv(1, 16)]
     strides = (2, 2, 2, 2) if broken else (1, 2, 2, 1)
     stages = [conv(from_size, 32, stride) for from_size, stride in zip((16, 32, 32, 32), strides, strict=True)]

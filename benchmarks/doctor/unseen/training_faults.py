@@ -65,9 +65,9 @@ class Tracker(nn.Module):
         return self.head(F.relu(self.down(self.backbone(images))))
 
 
-@fault("https://github.com/ohhhyeahhh/SiamCAR/issues/18", "optimizer-missing-params", harm="static")
+@fault("https://github.com/ohhhyeahhh/SiamCAR/issues/18", "optimizer-missing-params")
 def layer_left_out_of_the_groups(seed: int, broken: bool) -> Given:
-    """Backbone and head have a group each, the layer between them none; its authors found the net good all the same."""
+    """Backbone and head have a group of parameters each, the layer between them has none."""
     model = Tracker()
     groups = [{"params": model.backbone.parameters(), "lr": 1e-3}, {"params": model.head.parameters(), "lr": 3e-3}]
     if not broken:
