@@ -33,7 +33,7 @@ from provenet.doctor.case import read_case
 from provenet.doctor.clock import Clock
 from provenet.doctor.double import doubled
 from provenet.doctor.examination import Examination
-from provenet.doctor.travel import lost_in_rectifiers
+from provenet.doctor.travel import lost_in
 
 
 class Own(nn.Module):
@@ -142,6 +142,10 @@ PAIRS: Pairs = {
     },
     "init-too-small": {
         "normal of 0.01": (lambda: small(deep(nn.ReLU, 0.01)), lambda: small(he(perceptron([48] * 5)))),
+        "normal of 0.01, tanh": (
+            lambda: small(deep(nn.Tanh, 0.01)),
+            lambda: small(deep(nn.Tanh, 0.14)),
+        ),
         "ten default layers": (lambda: given(stack(10, nn.ReLU)), lambda: given(he(stack(10, nn.ReLU)))),
         "ten default layers, weight norm": (
             lambda: given(weight_normed(stack(10, nn.ReLU))),
@@ -205,12 +209,13 @@ def test_the_probe_confirms_what_one_batch_does_not_prove(look, id, ill, mended)
         (lambda: small(he(perceptron([256] * 3))), 0.0, 0.5),
         (lambda: small(normal(perceptron([256] * 3), 0.01)), 0.0, 0.5),
         (lambda: small(biased(he(perceptron([256])), -3.0, nn.Linear)), 2.0, 6.0),
+        (lambda: small(normal(perceptron([256] * 3, nn.Sigmoid), 0.01)), 6.0, 6.1),
     ],
-    ids=["normal", "small weights", "low biases"],
+    ids=["normal", "small weights", "low biases", "sigmoids"],
 )
-def test_what_rectifiers_take_is_told_from_what_weights_take(make, least, most):
+def test_what_activations_take_is_told_from_what_weights_take(make, least, most):
     case = read_case(*seeded(make))
     with doubled(case) as double:
         examination = Examination(case, double, Clock(30.0))
-        lost = lost_in_rectifiers(examination.passes, examination.walk.trace, examination.chains)
+        lost = lost_in({"relu", "sigmoid"}, examination.passes, examination.walk.trace, examination.chains)
     assert least <= lost <= most

@@ -20,8 +20,8 @@ no activation: with it alone a net is not what its author had in mind."""
 SCALING = frozenset({"mul", "div"})
 """Linear where only one factor depends on the inputs, and that once."""
 _TURNS = frozenset({"t", "transpose", "permute", "T.get", "mT.get", "swapaxes", "movedim"})
-STEP_POOL = 3
-"""A max-pooling kernel up to this size is a step down, also where it happens to cover all that is left of a map."""
+STEP = 3
+"""A kernel up to this size is a step down, also where it happens to cover all that is left of a map."""
 
 
 @dataclass(eq=False)
@@ -33,7 +33,7 @@ class Chains:
         run: for every full layer of them, by index, the full layers since the last activation, itself the last. None of
             them is followed by an activation in another branch that joins: a residual block is one.
         path: for every full layer, by index, the full layers since the last merge of two ways, itself the last.
-        collapsed: convolutions of maps that were shrunk to a single pixel on the way, global pooling apart.
+        collapsed: convolutions of maps that were shrunk to a single pixel on the way.
         activations: other functions of what depends on the inputs.
         heads: weighted ops behind which no other comes.
         penultimate: weighted ops whose values reach a head through no other.
@@ -206,7 +206,7 @@ class _Reader:
         return _longest(self._path.get(token, ()) for token in tokens)
 
     def _is_single(self, op: Op, tokens: list[int]) -> bool:
-        """Return whether an op gives single pixels because steps down went too far, now or before."""
+        """Return whether an op gives single pixels, by a step too many or a pooling over all, now or before."""
         if any(token in self._single for token in tokens):
             return True
         before = op.inputs[0].shape
@@ -215,10 +215,8 @@ class _Reader:
         side = min(before[2:])
         if op.function in CONVOLUTION - TRANSPOSED:
             # A kernel that covers the whole map without padding is a linear layer over all of it.
-            return not (min(op.inputs[1].shape[2:]) >= max(side, STEP_POOL + 1))
-        if op.function.startswith("max_pool"):
-            return max(_pair(op.argument("kernel_size", 1))) <= STEP_POOL
-        return False
+            return not (min(op.inputs[1].shape[2:]) >= max(side, STEP + 1))
+        return op.function in POOL
 
 
 def _united(ways: dict[int, frozenset[int]], tokens: list[int]) -> frozenset[int]:

@@ -114,6 +114,7 @@ def _deviations(weight: Tensor) -> Iterator[float]:
 
 def is_touched(module: nn.Module) -> bool | None:
     """Return whether a norm layer has been trained or has seen data; None for what is no norm layer with state."""
+    # Weights and biases that are one number are as they were set, whatever that number.
     kept = [getattr(module, name, None) for name in ("running_mean", "running_var", "weight", "bias")]
     mean, var, weight, bias = (value.detach() if isinstance(value, Tensor) else None for value in kept)
     if mean is None and (weight is None or weight.dim() != 1):
@@ -121,9 +122,10 @@ def is_touched(module: nn.Module) -> bool | None:
     batches = getattr(module, "num_batches_tracked", None)
     if isinstance(batches, Tensor) and int(batches) > 0:
         return True
-    constants = ((mean, (0.0,)), (var, (1.0,)), (weight, (0.0, 1.0)), (bias, (0.0,)))
-    return any(value is not None and not _all_one_of(value, allowed) for value, allowed in constants)
+    constants = ((mean, 0.0), (var, 1.0), (weight, None), (bias, None))
+    return any(value is not None and not _all_are(value, set_to) for value, set_to in constants)
 
 
-def _all_one_of(values: Tensor, allowed: tuple[float, ...]) -> bool:
-    return any(bool((values == value).all()) for value in allowed)
+def _all_are(values: Tensor, one: float | None) -> bool:
+    """Return whether all values are one number: this one, or any."""
+    return bool((values == (values.flatten()[0] if one is None else one)).all())

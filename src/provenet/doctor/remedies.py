@@ -105,14 +105,40 @@ def with_relu(before: Tensor, after: Tensor) -> Tensor:
     return F.relu(after)
 
 
-def with_skip(before: Tensor, after: Tensor) -> Tensor:
-    """Return what a layer gives with its input added, where shapes agree; the scale stays."""
-    return (before + after) / RELU_GAIN if before.shape == after.shape else after
-
-
 def with_norm(before: Tensor, after: Tensor) -> Tensor:
     """Return what a layer gives, normalised over the batch as batch norm does in training."""
     return F.batch_norm(after, None, None, training=True) if after.dim() > 1 and len(after) > 1 else after
+
+
+def skip_around(ends: Mapping[str, str]) -> Fix:
+    """Return the fix that adds what goes into a layer to what comes out behind it, where shapes agree.
+
+    Args:
+        ends: paths of layers, with those of the norms behind them; where a layer has none, its own: the sum is then
+            divided by the root of two, so that the scale stays.
+    """
+
+    def fix(trial: Trial) -> None:
+        modules, kept = dict(trial.model.named_modules()), dict[str, Tensor]()
+
+        def add(layer: str, end: str) -> None:
+            def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+                kept[layer] = inputs[0]
+
+            def join(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+                before = kept.pop(layer)
+                if before.shape != output.shape:
+                    return output
+                return (before + output) / (RELU_GAIN if layer == end else 1.0)
+
+            modules[layer].register_forward_pre_hook(keep)
+            modules[end].register_forward_hook(join)
+
+        for layer, end in ends.items():
+            if layer in modules and end in modules:
+                add(layer, end)
+
+    return fix
 
 
 class _Exchange(TorchFunctionMode):

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -142,13 +143,21 @@ def loss_over_guess(passes: Passes, battery: Battery) -> float:
     return passes.losses[0] / guess if math.isfinite(passes.losses[0]) else math.inf
 
 
-def lost_in_rectifiers(passes: Passes, trace: Trace, chains: Chains) -> float:
-    """Return how many halvings ReLU takes from the signal, beyond those that cutting off one half of it costs."""
+def lost_in(functions: Collection[str], passes: Passes, trace: Trace, chains: Chains) -> float:
+    """Return how many halvings some activations take from the signal themselves, before what weights make of it.
+
+    Args:
+        functions: names of activations; of what ReLU takes, what cutting off one half costs anyway is not counted.
+        passes: what every place gave.
+        trace: the walk's.
+        chains: its runs of layers.
+    """
     found, lost = signals_by_op(passes, trace), 0.0
     for op in chains.activations:
         given = [found[one.index].spread for one in trace.before(op) if one.index in found]
-        if op.function == "relu" and op.index in found and given:
-            lost -= min(0.0, doublings(found[op.index].spread, max(given)) + HALF)
+        if op.function in functions and op.index in found and given:
+            usual = HALF if op.function == "relu" else 0.0
+            lost -= min(0.0, doublings(found[op.index].spread, max(given)) + usual)
     return lost
 
 

@@ -18,7 +18,7 @@ from provenet.doctor.probe import LONG_STEPS, Fix
 from provenet.doctor.recorder import Op
 from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, plain_norms, redraw, together
 from provenet.doctor.symmetry import EQUAL_GRADIENTS, EQUAL_WEIGHTS, by_unit, twins, twins_in_training
-from provenet.doctor.travel import Travel, doublings, loss_over_guess, lost_in_rectifiers, signals_by_op
+from provenet.doctor.travel import Travel, doublings, loss_over_guess, lost_in, signals_by_op
 from provenet.records.finding import Finding
 
 EQUAL_UNITS = 0.5
@@ -31,8 +31,8 @@ BEYOND = 12.0
 LOSS_RATIO = 3.0
 """Loss before training over that of a guess, beyond which large outputs do harm."""
 LARGE_GAIN = 5.0
-"""Standard deviation of a weight times the root of its fan-in. Laws in use have 0.6 (PyTorch) to 1.7 (tanh); those that
-count the outputs reach 3."""
+"""Standard deviation of a weight times the root of its fan-in. Laws in use have 0.6 (PyTorch) to 1.7 (tanh). Those that
+count a unit's outputs instead give heads of few classes more; such a gain is not large either."""
 MOST_LAYERS = 0.5
 """Share of layers with large gains from which a net with norms is suspected: norms hide the scale, but weights that are
 k times too long learn k squared times slower."""
@@ -110,10 +110,10 @@ def _blind(examination: Examination) -> bool:
 
 def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
     way, chains = examination.travel, examination.chains
-    if way is None or way.normed or way.squashed or way.change > -FAR:
+    if way is None or way.normed or way.change > -FAR:
         return
-    if 2 * lost_in_rectifiers(examination.passes, examination.walk.trace, chains) > -way.change:
-        # Weights keep the scale, but their units are below zero for all samples.
+    if 2 * _lost(examination, {"relu", "sigmoid", "tanh"}) > -way.change:
+        # Weights keep the scale, but units are dead or flat.
         return
     finding = Finding(
         id="init-too-small",
@@ -129,6 +129,10 @@ def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
     yield Suspicion(finding, fix, "keep" if way.change < -BEYOND else "drop")
 
 
+def _lost(examination: Examination, functions: set[str]) -> float:
+    return lost_in(functions, examination.passes, examination.walk.trace, examination.chains)
+
+
 def _smallest(examination: Examination) -> str:
     """Return the first of the layers with about the smallest gain."""
     hidden = examination.chains.hidden
@@ -142,13 +146,19 @@ def _evidence(way: Travel) -> dict[str, float]:
 
 
 def _gains(examination: Examination, ops: Iterable[Op]) -> dict[str, float]:
-    """Return standard deviation times root of the fan-in of the weights that functions use, by layer."""
+    """Return standard deviation times root of the fan-in of the weights that functions use, by layer.
+
+    Where there are fewer outputs than inputs, as in heads, He's law may have counted those: then they are counted.
+    """
     walk, found = examination.walk, {}
     for op in ops:
         weight = weight_of(walk.trace, op)
         if not weight.made and weight.name in walk.parameters:
-            size = float(walk.parameters[weight.name].detach().float().square().mean().sqrt())
-            found[op.layer] = size * math.sqrt(weight.fan_in)
+            values = walk.parameters[weight.name].detach().float()
+            size, fan_out = float(values.square().mean().sqrt()), values.numel() / weight.fan_in
+            by_outputs = size * math.sqrt(fan_out)
+            counted = 0.5 < by_outputs < 1.5 and size < 0.9
+            found[op.layer] = by_outputs if counted else size * math.sqrt(weight.fan_in)
     return found
 
 
@@ -205,7 +215,8 @@ def _saturating_activations(examination: Examination) -> Iterator[Suspicion]:
     worst = max(signals, key=lambda signal: signal.flat)
     halvings = -doublings(signals[-1].spread, signals[0].spread) if len(signals) > 1 and not way.normed else 0.0
     flat = worst.flat > FLAT
-    if not flat and halvings <= SQUASHED:
+    # Where weights lose most of it, it is for them to grow.
+    if not flat and (halvings <= SQUASHED or 2 * _lost(examination, {"sigmoid", "tanh"}) < halvings):
         return
     shown = f"{worst.flat:.0%} of the values of {worst.layer or worst.function} lie where the {worst.function} is flat"
     squashed = f"the signal falls to {2.0**-halvings:.1e} between the first {signals[0].function} and the last"
@@ -336,7 +347,7 @@ CHECKS = (
         shows="Early layers do not change, and the loss waits at that of a guess.",
         signal=f"More than {FLAT:.0%} of what a sigmoid or tanh within the net gives lies on its flat ends (slope "
         f"below 5 % of the largest, or beyond 0.97); or the signal halves more than {SQUASHED:g} times between the "
-        "first and the last. The probe puts ReLU in their place.",
+        "first and the last, mostly in them, not in weights. The probe puts ReLU in their place.",
         fix="ReLU and its kin inside the net; or weights and norms that keep sigmoids and tanhs in their middle.",
         before="nn.Conv2d(64, 64, 3), nn.Sigmoid()",
         after="nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64), nn.ReLU()",

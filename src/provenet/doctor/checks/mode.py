@@ -264,6 +264,7 @@ CHECKS = (
         silent="Nets that draw noise without dropping anything (sampling of latent variables).",
         source="PyTorch's documentation of functional.dropout: training=True by default",
         thresholds={"LIMIT": 10 * SAME},
+        hides=("dropout-before-bn",),
     ),
     Check(
         id="dropout-too-high",
