@@ -11,10 +11,12 @@ import torch
 
 from provenet.core.log import Silent
 from provenet.doctor.course import HORIZON, course
-from provenet.doctor.session import _schedule, case_of
+from provenet.doctor.session import _record, _schedule, case_of
 from provenet.engine.probe import prepared
 from provenet.recipe.build import Session
+from provenet.recipe.schema import Recipe
 from provenet.recipe.words import parse_words
+from provenet.records.finding import Diagnosis, Finding
 from provenet.run.planning import settle
 from provenet.run.request import Request
 
@@ -123,3 +125,18 @@ def test_schedules_that_follow_scores_or_have_no_steps_are_not_judged(photos, ph
     assert _schedule(job) is None
     cosine = session_of(photos, photo_words, "schedule=cosine").job
     assert _schedule(replace(cosine, total_steps=1)) is None
+
+
+def test_words_of_fixes_are_those_that_change_this_recipe():
+    request = Request("digits", parse_words(["norm=group", "seed=3"]), Path("unused"))
+    recipe = Recipe(seed=3, norm={"name": "group"})
+
+    def mended(*overrides: str, severity: str = "warning") -> tuple[str, ...]:
+        finding = Finding(id="x", severity=severity, message="", fix="", overrides=overrides)
+        return _record(request, recipe, Diagnosis(findings=(finding,))).mended
+
+    assert mended("norm.name=batch") == ("norm.name=batch", "seed=3")
+    assert mended("init.name=xavier") == ("norm.name=group", "seed=3", "init.name=xavier")
+    assert mended("norm.name=group") == ()  # it has it already
+    assert mended("norm.momentum=0.1") == ()  # group norm has none
+    assert mended("init.name=xavier", severity="info") == ()

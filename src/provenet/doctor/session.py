@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from provenet.core.errors import RecipeError
 from provenet.core.files import write_json
 from provenet.core.log import Reporter
 from provenet.doctor.attempt import Attempt
@@ -21,9 +22,11 @@ from provenet.doctor.views import Views
 from provenet.engine.job import Job
 from provenet.engine.step import set_trainable_
 from provenet.recipe.build import Session
+from provenet.recipe.load import load
+from provenet.recipe.schema import Recipe
 from provenet.recipe.words import parse_words, words_of
 from provenet.records.doctor import DoctorRecord
-from provenet.records.finding import Diagnosis
+from provenet.records.finding import Diagnosis, Finding
 from provenet.run.folder import RunFolder
 from provenet.run.model import store_cache
 from provenet.run.planning import settle
@@ -97,7 +100,7 @@ def diagnose_data(request: Request, budget_s: float, reporter: Reporter) -> Doct
         ProvenetError: data, recipe or machine do not allow it.
     """
     session, _ = settle(request, store_cache(request.out), reporter)
-    return _record(request, examine(case_of(session), budget_s, CHECKS))
+    return _record(request, session.recipe, examine(case_of(session), budget_s, CHECKS))
 
 
 def look_first(request: Request, reporter: Reporter, folder: RunFolder, session: Session) -> None:
@@ -110,8 +113,9 @@ def look_first(request: Request, reporter: Reporter, folder: RunFolder, session:
     if attempt.failure is not None:
         reporter.warn(f"doctor: the look before training failed: {attempt.failure}")
         return
-    write_json(folder.doctor, _record(request, found, quick=True).model_dump(mode="json"))
-    loud = [finding for finding in found.findings if finding.loud]
+    record = _record(request, session.recipe, found, quick=True)
+    write_json(folder.doctor, record.model_dump(mode="json"))
+    loud = [finding for finding in record.diagnosis.findings if finding.loud]
     for finding in loud:
         place = f" in {finding.layer}" if finding.layer else ""
         remedy = " ".join(finding.overrides) or finding.fix.rstrip(".")
@@ -120,15 +124,24 @@ def look_first(request: Request, reporter: Reporter, folder: RunFolder, session:
         reporter.note(f"doctor: nothing wrong at first sight ({found.seconds:.1f} s)")
 
 
-def _record(request: Request, found: Diagnosis, quick: bool = False) -> DoctorRecord:
+def _record(request: Request, recipe: Recipe, found: Diagnosis, quick: bool = False) -> DoctorRecord:
     """Return a diagnosis with the words that lead to it, and those that its fixes make of them."""
-    overrides = request.overrides
-    fixes = parse_words([word for finding in found.findings if finding.loud for word in finding.overrides])
+    findings = tuple(_worded(finding, recipe) for finding in found.findings)
+    fixes = parse_words([word for finding in findings if finding.loud for word in finding.overrides])
     return DoctorRecord(
         subject=request.data,
         trains=True,
-        words=words_of(overrides.tree),
-        mended=words_of(overrides.then(fixes).tree) if fixes.tree else (),
+        words=words_of(request.overrides.tree),
+        mended=words_of(request.overrides.then(fixes).tree) if fixes.tree else (),
         quick=quick,
-        diagnosis=found,
+        diagnosis=found.model_copy(update={"findings": findings}),
     )
+
+
+def _worded(finding: Finding, recipe: Recipe) -> Finding:
+    """Return a finding without words that the recipe has no place for, or that it says already."""
+    try:
+        changes = load(parse_words(finding.overrides), recipe.model_dump(mode="json")) != recipe
+    except RecipeError:
+        changes = False
+    return finding if changes else finding.model_copy(update={"overrides": ()})
