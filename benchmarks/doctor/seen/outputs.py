@@ -87,7 +87,7 @@ def sigmoid_in_unet(seed: int, faulty: bool) -> Given:
     pictures = cells(seed).normalized()
     pictures = replace(pictures, targets=pictures.targets[:, None].float())
     model = (SigmoidUNet if faulty else UNet)(3, 1)
-    return segment(model, pictures, nn.BCEWithLogitsLoss(), score=iou_above(0.5 if faulty else 0.0))
+    return segment(model, pictures, nn.BCEWithLogitsLoss(), sgd(model), score=iou_above(0.5 if faulty else 0.0))
 
 
 def attributes(seed: int) -> Pictures:
@@ -169,8 +169,11 @@ def relu_on_output_of_unet(seed: int, faulty: bool) -> Given:
     return segment(model, shapes(seed).normalized())
 
 
-@fault("common pattern: tanh behind the last layer, as all hidden layers have it", "activation-on-logits", updates=80)
+@fault(
+    "common pattern: tanh behind the last layer, as all hidden layers have it", "activation-on-logits", harm="static"
+)
 def tanh_on_logits(seed: int, faulty: bool) -> Given:
+    """Between -1 and 1 the best of ten gets a share of 45 % at most; it is the right one all the same."""
     hidden = nn.Sequential(nn.Flatten(), nn.Linear(256, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 10))
     model = hidden.append(nn.Tanh()) if faulty else hidden
     return classify(model, digits(seed), optimizer=sgd(model, 0.1))
