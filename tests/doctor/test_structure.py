@@ -188,7 +188,7 @@ PAIRS: Pairs = {
 }
 BY_PROBE: Pairs = {
     "deep-plain-net": {
-        "convolutions": (lambda: small(plain(42), num=8), lambda: small(residual(42), num=8)),
+        "convolutions": (lambda: small(plain(28, 8)), lambda: small(residual(28, 8))),
         "linear layers": (
             lambda: small(deep_perceptron(44, False), 0.02),
             lambda: small(deep_perceptron(44, True), 0.02),

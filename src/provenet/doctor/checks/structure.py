@@ -101,9 +101,11 @@ def _deep_plain_net(examination: Examination) -> Iterator[Suspicion]:
 def _end(trace: Trace, op: Op) -> str:
     """Return the path of the norm layer right behind a layer, else the layer's own."""
     after = trace.after(op)
-    if after and after[0].function in NORM and {one.function for one in trace.of_layer(after[0].layer)} <= NORM:
-        return after[0].layer
-    return op.layer
+    if not after or after[0].function not in NORM:
+        return op.layer
+    # A batch norm counts its batches besides; what does more is no norm layer.
+    ran = {one.function for one in trace.of_layer(after[0].layer)}
+    return after[0].layer if ran <= NORM | {"add"} else op.layer
 
 
 def _spatial_collapse(examination: Examination) -> Iterator[Finding]:
