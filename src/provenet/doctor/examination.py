@@ -32,6 +32,8 @@ from provenet.doctor.walk import Walk, walk
 
 PASS_SHARE = 0.08
 """Share of the budget that one pass may take; larger batches are cut."""
+PASSES_SHARE = 0.04
+"""Share of the budget that recorded passes may take; two are made in any case where there is time."""
 QUICK_S = 0.01
 STRIDE_SAMPLES = 16
 """Samples of the update that is measured: as many as a short training has."""
@@ -133,7 +135,7 @@ class Examination:
         if self.walk.failure is not None:
             raise Unavailable(str(self.walk.failure))
         self._need(self.pass_s * BACKWARD)
-        return make_passes(self.double, self.batches, lambda seconds: self.clock.allows(4 * seconds))
+        return make_passes(self.double, self.batches, self._another)
 
     @cached_property
     def lost(self) -> Lost | None:
@@ -249,6 +251,11 @@ class Examination:
         if self._sample_s <= 0:
             return num
         return max(2, min(num, int(PASS_SHARE * self.clock.budget_s / (BACKWARD * self._sample_s))))
+
+    def _another(self, done: int, seconds: float) -> bool:
+        """Return whether another recorded pass is worth its time: two tell most, more only where they are cheap."""
+        cheap = done < 2 or done * seconds < PASSES_SHARE * self.clock.budget_s
+        return cheap and self.clock.allows(4 * seconds)
 
     def _need(self, seconds: float) -> None:
         if not self.clock.allows(seconds):

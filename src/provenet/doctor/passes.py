@@ -112,18 +112,18 @@ class _Pass:
     failure: Failure | None = None
 
 
-def make_passes(double: Double, batches: Sequence[Pair], more: Callable[[float], bool]) -> Passes:
+def make_passes(double: Double, batches: Sequence[Pair], more: Callable[[int, float], bool]) -> Passes:
     """Run batches forward and backward.
 
     Args:
         double: the net; its state is reset after every pass.
         batches: at most `MOST_BATCHES` of them are run.
-        more: seconds of a pass -> whether there is time for another.
+        more: passes so far, seconds of one -> whether to make another.
     """
     done: list[_Pass] = []
     for batch in batches[:MOST_BATCHES]:
         done.append(_one_pass(double, batch))
-        if done[-1].failure is not None or not more(done[-1].seconds):
+        if done[-1].failure is not None or not more(len(done), done[-1].seconds):
             break
     whole = [one for one in done if one.output is not None]
     return Passes(

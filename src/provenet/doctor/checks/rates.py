@@ -18,6 +18,9 @@ STUCK = 0.1
 """Share of the loss gap that training as it is closes at most, where its rate is called too high: sound high rates
 begin roughly, but they do begin. The gap begins at the best answer that knows nothing of the inputs: to come down to
 that is no learning."""
+FALLS = 0.05
+"""Share of the gap by which the loss must be lower in the last third of the updates than in the second, to be still
+on its way."""
 RECOVERY = 3
 """Where time makes a training short, a rate that fails is given this many times as many updates to recover."""
 CALM = 10.0
@@ -176,10 +179,10 @@ def _knows(examination: Examination, loss: float) -> bool:
     return math.isfinite(ignorance) and loss < TRAINED * ignorance
 
 
-def _learned(examination: Examination, arm: Arm, end: float) -> bool:
+def _learned(examination: Examination, arm: Arm, end: float, share: float = STUCK) -> bool:
     """Return whether a training that ends at a loss has learned something of the inputs, or kept what it knew."""
     gap = _gap(examination, arm)
-    return _knows(examination, end) or examination.battery.floor + gap - end >= STUCK * gap
+    return _knows(examination, end) or examination.battery.floor + gap - end >= share * gap
 
 
 def _gap(examination: Examination, arm: Arm) -> float:
@@ -194,17 +197,37 @@ def _closed(examination: Examination, arm: Arm) -> float:
 
 
 def _fails(examination: Examination, arm: Arm) -> bool:
-    """Return whether training as it is learns nothing, or forgets what was learned."""
-    return arm.diverged or (arm.failure is None and not _learned(examination, arm, _mean(arm.end)))
+    """Return whether training as it is learns nothing, or forgets what was learned, and the loss has come to rest."""
+    ended = arm.failure is None and not _learned(examination, arm, _mean(arm.end))
+    return arm.diverged or (ended and not _falls(examination, arm))
+
+
+def _falls(examination: Examination, arm: Arm) -> bool:
+    """Return whether the loss is below its start and still on its way down, from one third of the updates to the next.
+
+    Where most pixels are of one class it takes a while to come down to what a guess would reach.
+    """
+    third, start = len(arm.losses) // 3, _mean(arm.start)
+    if third == 0:
+        return False
+    before, last = _mean(arm.losses[third : 2 * third]), _mean(arm.losses[2 * third :])
+    return last < start and before - last > FALLS * (start - examination.battery.floor)
 
 
 def _recovers(examination: Examination, plain: Arm) -> bool:
     """Return whether a longer training at the same rate learns after all; no where there is no time for it."""
-    probe, steps = examination.probe, RECOVERY * len(plain.losses)
-    if plain.diverged or steps > LONG_STEPS or not examination.clock.allows(2 * probe.seconds(steps)):
+    probe, steps = examination.probe, min(RECOVERY * len(plain.losses), LONG_STEPS)
+    allowed = examination.clock.allows(2 * probe.seconds(steps))
+    if plain.diverged or steps <= len(plain.losses) or not allowed:
         return False
-    longer = probe.arm(steps=steps)
-    return not _fails(examination, longer) and _closed(examination, longer) > 2 * STUCK
+    gap = _gap(examination, plain)
+    whole = max(_mean(plain.start) - examination.battery.floor, gap)
+
+    def stop_half_way(trial: Trial) -> None:
+        trial.until = gap / whole / 2
+
+    longer = probe.arm(stop_half_way, steps=steps)
+    return not longer.diverged and longer.failure is None and _learned(examination, plain, _mean(longer.end), 2 * STUCK)
 
 
 def _best(examination: Examination, factors: Sequence[float]) -> float | None:
@@ -248,7 +271,7 @@ CHECKS: tuple[Check, ...] = (
         "rate only eases, as raw inputs or summed losses, hide it.",
         source="Schneider et al. (2021), Cockpit (the loss along a step); Smith (2017), learning-rate range test; the "
         "paired probe is ours.",
-        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "CALM": CALM, "WILD": WILD, "GAIN": GAIN},
+        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "FALLS": FALLS, "CALM": CALM, "WILD": WILD, "GAIN": GAIN},
         hides=(
             "loss-not-finite",
             "exploding-gradients",
