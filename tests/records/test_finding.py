@@ -55,6 +55,22 @@ def test_what_was_left_out_is_said_once_a_reason():
     assert str(found).count("no time") == 1 and "dead-relu, lr-too-high: no time" in str(found)
 
 
+@pytest.mark.parametrize(
+    ("plain", "fixed", "said"),
+    [
+        (0.5, 0.995, "closed 100% of the loss gap, without it 50%"),
+        (-0.0, 0.25, "closed 25% of the loss gap, without it 0%"),
+        (-0.3, 0.25, "without it 0%"),
+        (-1, 0.25, "without it the training diverged"),
+        (None, None, "closed 20% more of the loss gap"),
+    ],
+)
+def test_what_was_tried_is_said_in_shares_of_the_gap(plain, fixed, said):
+    evidence = {"probe_share_closed": plain, "probe_share_closed_with_fix": fixed}
+    assert said in LOUD.model_copy(update={"gain": 0.2, "evidence": evidence}).tried
+    assert QUIET.tried == ""
+
+
 def test_strange_severities_are_refused():
     with pytest.raises(ValidationError):
         Finding(id="x", severity="fatal", message="", fix="")

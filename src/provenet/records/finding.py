@@ -58,8 +58,8 @@ class Finding(Spec):
         plain, fixed = (self.evidence.get(f"probe_share_closed{which}") for which in ("", "_with_fix"))
         if not isinstance(plain, int | float) or not isinstance(fixed, int | float):
             return f"with the fix a short training closed {self.gain:.0%} more of the loss gap" if self.gain > 0 else ""
-        without = "the training diverged" if plain <= -1 else f"{max(plain, 0.0):.0%}"
-        return f"with the fix a short training closed {max(fixed, 0.0):.0%} of the loss gap, without it {without}"
+        without = "the training diverged" if plain <= -1 else f"{max(0.0, plain):.0%}"
+        return f"with the fix a short training closed {max(0.0, fixed):.0%} of the loss gap, without it {without}"
 
 
 class Hidden(Spec):
