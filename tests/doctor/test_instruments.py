@@ -186,6 +186,27 @@ class TestTheBattery:
         with examination(Net(), nn.MSELoss(), images()[:, 0, 0, :4]) as found:
             assert found.battery.own["perfect"] == 0 < found.battery.own["uniform"] < found.battery.own["wrong"]
 
+    def test_the_prior_is_what_a_bias_alone_learns(self):
+        """Found by gradient descent on one constant for all samples; each class counts as if seen once more."""
+        labels = torch.tensor([0] * 10 + [1] * 4 + [2] * 2)
+        with examination(Net(), CE, labels) as found:
+            prior, ignorance = found.battery.own["prior"], found.battery.ignorance
+        shares = torch.tensor([10.25, 4.25, 2.25, 0.25]) / 17
+        assert prior == pytest.approx(float(-(shares.log()[labels]).mean()), rel=1e-4)
+        assert ignorance == prior < found.battery.own["uniform"]
+
+    def test_the_prior_of_several_columns_and_of_ignored_targets(self):
+        yes = torch.tensor([[1.0, 0, 0, 0], [1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0]]).repeat(4, 1)
+        shares = (yes.sum(0) + 0.5) / 17
+        with examination(Net(), nn.BCEWithLogitsLoss(), yes) as found:
+            entropy = F.binary_cross_entropy(shares.expand_as(yes), yes)
+            assert found.battery.own["prior"] == pytest.approx(float(entropy), rel=1e-4)
+        with examination(Net(), nn.CrossEntropyLoss(ignore_index=0), torch.tensor([0] * 12 + [1, 1, 1, 2])) as found:
+            shares = torch.tensor([0.25, 3.25, 1.25, 0.25]) / 5
+            assert found.battery.own["prior"] == pytest.approx(
+                float(-(3 * shares[1].log() + shares[2].log()) / 4), rel=1e-4
+            )
+
     def test_all_heads_of_a_shape_answer(self):
         class Heads(Net):
             def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -344,6 +365,38 @@ class TestTheProbe:
         with examination(nn.Sequential(nn.Flatten(), nn.Linear(192, 4, bias=False))) as found:
             assert found.probe.arm(fix).start == pytest.approx([7 * math.log(4)] * 2)
             assert found.probe.arm().start != pytest.approx([7 * math.log(4)] * 2)
+
+    def test_what_is_never_trained_on(self):
+        case = read_case(Net(), [(images() + number, LABELS) for number in range(9)], CE, None)
+        with doubled(case) as double:
+            probe = Examination(case, double, Clock(20.0)).probe
+            assert [float(x.mean() - images().mean()) for x, _ in probe.unseen(80)] == pytest.approx([4, 5, 6, 7, 8])
+            assert probe.unseen(81) == []
+
+
+class TestWhereNumbersEnd:
+    def test_functions_of_the_net_and_of_the_loss_are_named(self):
+        class Halves(Net):
+            def forward(self, x: Tensor) -> Tensor:
+                out = super().forward(x)
+                return out / out.relu().clamp(max=0)
+
+        with examination(Halves()) as found:
+            assert (found.lost.layer, found.lost.function) == ("", "div")
+        with examination(Net(), lambda out, y: (out.softmax(1) * 0).log().mean()) as found:
+            assert (found.lost.layer, found.lost.function) == ("loss", "log")
+        with examination(Net()) as found:
+            assert found.lost is None
+
+    def test_infinities_that_mask_are_meant(self):
+        class Masked(Net):
+            def forward(self, x: Tensor) -> Tensor:
+                scores = super().forward(x)
+                kept = scores.masked_fill(scores < 100, -math.inf).softmax(1)
+                return scores + kept
+
+        with examination(Masked()) as found:
+            assert found.lost.function == "softmax"
 
 
 class TestTheBudget:

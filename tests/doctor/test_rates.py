@@ -193,6 +193,16 @@ def test_a_net_that_has_learned_is_left_alone() -> None:
         assert examined(net, make).healthy
 
 
+def test_masks_that_are_mostly_ground_take_their_time() -> None:
+    """The loss first falls to that of answering how much ground there is: while it falls, the rate has not failed."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 1, 1))
+    given = [(x, (x.mean(1, keepdim=True) > 1.4).float()) for x, _ in batches()]
+    assert float(given[0][1].mean()) < 0.1
+    case = read_case(net, given, nn.BCEWithLogitsLoss(), SGD(net.parameters(), 0.01, momentum=0.9))
+    assert examine(case, 120.0, NEAR).findings == ()
+
+
 def test_a_ball_without_friction_does_not_come_to_rest() -> None:
     """In a bowl steps of long memory swing to and fro; momentum 0.9 comes to rest within the same updates."""
 

@@ -180,6 +180,8 @@ def test_targets_that_are_ignored():
     assert look("ignore-index-hides-data", lost, ignoring).severity == "error"
     scribbles = torch.where(torch.rand(SEEN.masks.shape, generator=GENERATOR) < 0.7, 255, SEEN.masks)
     assert look("ignore-index-hides-data", scribbles, ignoring).severity == "info"
+    moved = torch.where(scribbles == 255, 255, (scribbles - 1) % 256)
+    assert "moved down by one" in look("ignore-index-hides-data", moved, ignoring).message
     labels = look_at_labels("ignore-index-hides-data", SEEN.labels, nn.CrossEntropyLoss(ignore_index=2))
     assert labels.severity == "warning"
 
