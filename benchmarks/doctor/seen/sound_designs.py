@@ -65,7 +65,7 @@ def fixup(seed: int) -> Given:
     blocks = [FixupBlock(24, 8) for _ in range(8)]
     model = nn.Sequential(stem, nn.ReLU(), *blocks, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(96, 10))
     nn.init.zeros_(model[-1].weight)
-    return classify(model, digits(seed), optimizer=sgd(model, 0.05))
+    return classify(model, digits(seed).normalized(), optimizer=sgd(model, 0.05))
 
 
 @sound("Klambauer et al. 2017, Self-Normalizing Neural Networks (arXiv 1706.02515)")

@@ -116,10 +116,9 @@ def vgg_pools_to_one_pixel(seed: int, faulty: bool) -> Given:
 @fault(
     "common pattern: the head of a net for ImageNet is kept, 1000 outputs for ten classes",
     "head-size-mismatch",
-    harm="static",
 )
 def thousand_outputs_for_ten_classes(seed: int, faulty: bool) -> Given:
-    """The outputs that no label has are soon pushed down; they cost memory and a little time."""
+    """The outputs that no label has must be pushed down first; they cost memory and time."""
     return classify(ConvNet(1, 1000 if faulty else 10), digits(seed))
 
 

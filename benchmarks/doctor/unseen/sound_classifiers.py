@@ -9,7 +9,8 @@ from dataclasses import replace
 import timm
 import torch
 import torch.nn.functional as F
-from benchmarks.doctor.cases import Given, batched, sound
+from benchmarks.doctor.cases import Given, accuracy, batched, sound
+from benchmarks.doctor.libraries import precise
 from benchmarks.doctor.unseen.nets import body, classifier, conv
 from benchmarks.doctor.unseen.pictures import digits, normalized, recall, single, textures
 from benchmarks.doctor.unseen.training_faults import Probe
@@ -36,7 +37,7 @@ def _textures(seed: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> 
 def timm_without_norm(seed: int) -> Given:
     """A normaliser-free net: standardised weights, scaled activations, gains of residual branches that start at 0."""
     model = timm.create_model("test_nfnet", num_classes=4)
-    return _textures(seed, model, torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, nesterov=True))
+    return _textures(seed, model, torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.02))
 
 
 @sound(TIMM + "efficientnet.py")
@@ -69,7 +70,7 @@ def slow_running_statistics(seed: int) -> Given:
     for layer in model.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.01
-    return _digits(seed, model)
+    return replace(_digits(seed, model), score=precise(accuracy))
 
 
 @sound("https://github.com/princeton-vl/SimpleView/issues/13")

@@ -49,7 +49,11 @@ def tversky_of_logits(seed: int) -> Given:
     return _discs(seed, Unet(), loss)
 
 
-@sound("https://github.com/facebookresearch/detectron2, RetinaNet's prior and focal loss", allowed=["class-imbalance"])
+@sound(
+    "https://github.com/facebookresearch/detectron2, RetinaNet's prior and focal loss",
+    allowed=["class-imbalance"],
+    updates=150,
+)
 def focal_loss_with_a_prior(seed: int) -> Given:
     """The last bias starts at the logit of 5 %, so that the rare foreground does not drown at first."""
 
