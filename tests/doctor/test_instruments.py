@@ -177,6 +177,23 @@ class TestTheBattery:
             assert found.battery.own["perfect"] == pytest.approx(math.log(1 + 3 * math.exp(-8)), rel=1e-3)
             assert found.battery.raw["perfect"] == pytest.approx(-8)
 
+    @pytest.mark.parametrize(
+        ("last", "loss"),
+        [
+            (lambda x: (x.softmax(1) + 1e-8).log(), F.nll_loss),
+            (lambda x: x - x.logsumexp(1, keepdim=True), F.nll_loss),
+            (lambda x: x.exp() / x.exp().sum(1, keepdim=True), lambda p, y: F.nll_loss((p + 1e-8).log(), y)),
+        ],
+    )
+    def test_maps_that_are_written_out_are_known_by_their_values(self, last, loss):
+        class Ending(Net):
+            def forward(self, x: Tensor) -> Tensor:
+                return last(super().forward(x))
+
+        with examination(Ending(), loss) as found:
+            assert found.battery.own["uniform"] == pytest.approx(math.log(4), rel=1e-4)
+            assert found.battery.own["perfect"] == pytest.approx(math.log(1 + 3 * math.exp(-8)), rel=1e-3)
+
     @pytest.mark.parametrize(("reduction", "ratio"), [("mean", 1.0), ("sum", 2.0)])
     def test_sums_double(self, reduction, ratio):
         with examination(Net(), nn.CrossEntropyLoss(reduction=reduction)) as found:

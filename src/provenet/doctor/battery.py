@@ -76,8 +76,7 @@ def try_loss(loss_fn: Loss, reading: Reading, targets: Any, outputs: Any) -> Bat
 
     raw = taken("")
     unit = raw if _amounts(reading) else taken(_UNIT.get(reading.task, ""))
-    mapped = reading.given in ("softmax", "log_softmax", "sigmoid") and not _amounts(reading)
-    own = taken(reading.given) if mapped else raw
+    own = taken(reading.mapped) if reading.mapped and not _amounts(reading) else raw
     return Battery(own, raw, unit, _doubled(loss_fn, outputs, targets), _guess(reading), failures)
 
 

@@ -102,10 +102,10 @@ def _taker(loss_fn: Loss, reading: Reading, targets: Any, outputs: Any) -> Calla
 
     def take(scores: Tensor) -> Tensor:
         mapped = scores.clone()
-        if reading.given == "sigmoid":
+        if reading.mapped == "sigmoid":
             mapped = scores.sigmoid()
-        elif reading.given in ("softmax", "log_softmax"):
-            mapped = getattr(torch, reading.given)(scores, 1)
+        elif reading.mapped:
+            mapped = getattr(torch, reading.mapped)(scores, 1)
         whole = map_tensors(lambda tensor: mapped if tensor.shape == mapped.shape else tensor, outputs)
         return loss_of(loss_fn, mapped if isinstance(outputs, Tensor) else whole, targets).sum()
 

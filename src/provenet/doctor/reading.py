@@ -18,6 +18,10 @@ from provenet.doctor.walk import Walk
 Task = Literal["classes", "labels", "regression", "unknown"]
 _APPLIED = {"cross_entropy": "log_softmax", "binary_cross_entropy_with_logits": "sigmoid"}
 """What a loss function of torch does to its input before it judges."""
+SUMS = 1e-3
+"""How near to 1 probabilities of a sample must sum; log(p + 1e-8) stays within."""
+ROWS = 8
+"""Samples that are wanted before sums say so."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +64,26 @@ class Reading:
     weight: Tensor | None
     reduction: str
 
+    @property
+    def mapped(self) -> Literal["softmax", "log_softmax", "sigmoid", ""]:
+        """What the net gives: probabilities, their logarithms, or "" for scores; by its last op, else by values."""
+        if self.given in ("softmax", "log_softmax", "sigmoid"):
+            return self.given  # type: ignore[return-value]
+        score = None if self.score is None else self.score.float()
+        if score is None or self.task != "classes" or score.dim() < 2 or score.numel() < ROWS * score.shape[1]:
+            return ""
+        if bool((score >= 0).all()) and _sum_to_one(score):
+            return "softmax"
+        return "log_softmax" if bool((score <= SUMS).all()) and _sum_to_one(score.exp()) else ""
+
     def valid(self, target: Tensor) -> Tensor:
         """Return the target values that count, flat: without those that the loss ignores."""
         flat = target.flatten()
         return flat if self.ignore_index is None else flat[flat != self.ignore_index]
+
+
+def _sum_to_one(probabilities: Tensor) -> bool:
+    return bool(((probabilities.sum(1) - 1).abs() < SUMS).all())
 
 
 def read(walk: Walk, targets: Any, loss_fn: Any) -> Reading:
