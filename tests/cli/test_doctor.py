@@ -173,3 +173,12 @@ def test_a_terminal_shows_severity_place_figures_and_fix_in_any_width():
         for words in ("1 error", "in optimizer", "lr 1000, steps made 3", "50%", "optimizer.lr=0.1", "no time left"):
             assert words in joined
         assert "[bold]far[/bold]" in joined
+
+
+def test_the_example_of_the_reference_is_found_out(lab, call):
+    reference = (Path(__file__).parents[2] / "docs" / "reference" / "doctor.md").read_text()
+    (lab / "example.py").write_text(reference.partition("```python\n")[2].partition("```")[0])
+    code, shown, _ = call("doctor", "example:faulty")
+    assert code == 0
+    shared = [line for line in shown.splitlines() if line in reference]
+    assert shared[0] == "  error    softmax-before-ce  in 4"

@@ -37,7 +37,8 @@ def doctor(  # noqa: PLR0913 - a command's options are its arguments
     ] = None,
     strict: Annotated[bool, typer.Option("--strict", help=f"End with code {ILL} where an error was found.")] = False,
     pages: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Only write the documentation's page of every finding.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write the documentation's pages, one a finding, and nothing else."),
     ] = None,
 ) -> None:
     """Say why a network does not train: that of DATA and a recipe, or that of package.module:function.

@@ -38,7 +38,8 @@ _INDEX = """# What the doctor finds
 `provenet doctor DATA [key=value ...]`, `provenet doctor package.module:function`, `pn.diagnose(...)` and, inside of a
 loop, `pn.watch(...)` name causes by these words; symptoms are named where no cause explains them. Each page says what
 the word means, how the fault shows itself, what is measured against which threshold, what to do, with an example before
-and after, and where the check stays silent. [How the doctor works](../design/0005-doctor.md)."""
+and after, and where the check stays silent. [How it is used](../reference/doctor.md); [how it
+works](../design/0005-doctor.md)."""
 
 
 def pages(cards: Sequence[Card]) -> dict[str, str]:
