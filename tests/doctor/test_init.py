@@ -92,6 +92,11 @@ def headed(net: Any, factor: float) -> nn.Module:
     return net
 
 
+def headed_by_dropout(net: Any) -> nn.Module:
+    """Put dropout and one more layer before the head; it tells samples apart where nothing of them is left."""
+    return nn.Sequential(*net[:-1], nn.Dropout(0.5), nn.Linear(48, 48), nn.ReLU(), nn.Dropout(0.5), net[-1])
+
+
 def negative(net: Any) -> nn.Module:
     """Give the second layer negative weights alone: what it is given is positive."""
     net[3].weight.data = -net[3].weight.data.abs()
@@ -150,6 +155,10 @@ PAIRS: Pairs = {
         "ten default layers, weight norm": (
             lambda: given(weight_normed(stack(10, nn.ReLU))),
             lambda: given(weight_normed(he(stack(10, nn.ReLU)))),
+        ),
+        "behind dropout": (
+            lambda: small(headed_by_dropout(perceptron([48] * 10))),
+            lambda: small(headed_by_dropout(he(perceptron([48] * 10)))),
         ),
         "small first layers": (lambda: given(tiny(0.001)), lambda: given(tiny(1.0))),
     },

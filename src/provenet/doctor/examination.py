@@ -18,7 +18,7 @@ from provenet.doctor.course import Course, course
 from provenet.doctor.dependence import Dependence, depend
 from provenet.doctor.double import Double
 from provenet.doctor.gaze import Gaze, look_around
-from provenet.doctor.intake import Intake, take_in
+from provenet.doctor.intake import Intake, drops, take_in, without_dropout
 from provenet.doctor.lost import Lost, lost
 from provenet.doctor.passes import Passes, make_passes
 from provenet.doctor.probe import Probe
@@ -37,6 +37,8 @@ PASSES_SHARE = 0.04
 QUICK_S = 0.01
 STRIDE_SAMPLES = 16
 """Samples of the update that is measured: as many as a short training has."""
+CALM_SAMPLES = 16
+"""Samples of the pass without dropout: enough for a spread across samples."""
 BACKWARD = 3.0
 """A pass forward and backward costs about three times one forward."""
 
@@ -153,6 +155,11 @@ class Examination:
         passes, entry = self.passes, self.entry
         if entry is None or len(entry.values) < 2:
             return None
+        if drops(self.walk.trace):
+            # Dropout tells samples apart where nothing of them is left.
+            self._need(self.pass_s * BACKWARD)
+            with without_dropout():
+                passes = make_passes(self.double, [take(self.batches[0], slice(CALM_SAMPLES))], lambda *done: False)
         return travel(passes, self.walk.trace, self.chains, spread_of(entry.values))
 
     @cached_property

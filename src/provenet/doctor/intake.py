@@ -17,6 +17,7 @@ from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Pair, forward
 from provenet.doctor.double import Double
 from provenet.doctor.kinds import DROPOUT, function_name
+from provenet.doctor.recorder import Trace
 from provenet.doctor.tree import fresh
 
 
@@ -76,6 +77,12 @@ class _Functions(TorchFunctionMode):
         var = values.var(dims, unbiased=False)
         kept = (None if one is None else one.detach().clone() for one in (running_mean, running_var))
         self.seen.append(Intake(values.mean(dims), var, var, *kept))
+
+
+def drops(trace: Trace) -> bool:
+    """Return whether a dropout acted in a pass."""
+    ops = (op for op in trace.ops if op.function in DROPOUT and op.function != "bernoulli")
+    return any(op.argument("training", 2, True) and op.argument("p", 1, 0.5) > 0 for op in ops)
 
 
 @contextmanager

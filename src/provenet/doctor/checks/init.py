@@ -16,7 +16,7 @@ from provenet.doctor.examination import Examination
 from provenet.doctor.passes import Signal
 from provenet.doctor.probe import LONG_STEPS, Fix
 from provenet.doctor.recorder import Op
-from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, plain_norms, redraw, together
+from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, plain_norms, redraw, together, with_norm, wrap
 from provenet.doctor.symmetry import EQUAL_GRADIENTS, EQUAL_WEIGHTS, by_unit, twins, twins_in_training
 from provenet.doctor.travel import Travel, doublings, loss_over_guess, lost_in, signals_by_op
 from provenet.records.finding import Finding
@@ -36,6 +36,8 @@ count a unit's outputs instead give heads of few classes more; such a gain is no
 MOST_LAYERS = 0.5
 """Share of layers with large gains from which a net with norms is suspected: norms hide the scale, but weights that are
 k times too long learn k squared times slower."""
+DEEP = 8
+"""Layers from which norms are tried in place of other weights."""
 ALIKE = 1.2
 """Gains that differ by less are of one law; the first layer of them is named."""
 FLAT = 0.5
@@ -44,6 +46,8 @@ SQUASHED = 5.0
 """Halvings of the signal between the first sigmoid and the last."""
 DEAD_LAYER, DEAD_SURE = 0.6, 0.9
 """Share of a layer's units that are zero for all samples; half is normal where samples differ little."""
+DEAD = 0.999
+"""Share of zeros from which a unit is dead."""
 DEAD_UNITS, DEAD_VALUES = 16, 16
 """Fewer units, or fewer values of each, are dead by chance now and then."""
 _STALLS = ("vanishing-gradients", "constant-output", "cannot-overfit-batch", "lr-too-low", "missing-normalization")
@@ -125,7 +129,11 @@ def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
         fix="for m in model.modules(): isinstance(m, nn.Conv2d) and nn.init.kaiming_normal_(m.weight); or add norms",
         overrides=("init.name=he",),
     )
+    full = [op for op in chains.full if op not in chains.heads]
+    # A deep net may need more than a redrawing to get going; that it gains by norms says the same of its scale.
     fix = redraw(_fans(examination, chains.hidden), _gain(examination))
+    if len(full) > DEEP:
+        fix = wrap({op.layer for op in full}, with_norm)
     yield Suspicion(finding, fix, "keep" if way.change < -BEYOND else "drop")
 
 
@@ -257,7 +265,7 @@ def _dead_relu(examination: Examination) -> Iterator[Finding | Suspicion]:
         if op.function != "relu" or signal is None or is_gate(trace, op):
             continue
         feeders = list(feeding(trace, op))
-        share = float((signal.zeros >= 1).float().mean())
+        share = float((signal.zeros >= DEAD).float().mean())
         enough = len(signal.zeros) >= DEAD_UNITS and signal.values >= DEAD_VALUES
         # What is exactly zero already when it comes was made so by weights of zero, on purpose or not.
         alive = any(found[one.index].std > 0 for one in feeders if one.index in found)
@@ -310,15 +318,16 @@ CHECKS = (
         look=_init_too_small,
         cost="passes",
         shows="The loss stays at that of a guess for a long time; early layers get hardly any gradient.",
-        signal=f"The spread across samples falls by more than 2^{FAR:g} from the inputs to the head, without norms. "
-        f"The probe draws He's weights; from 2^{BEYOND:g} on it is named without a gain as well.",
+        signal=f"The spread across samples, dropout aside, falls by more than 2^{FAR:g} from the inputs to the head, "
+        f"without norms. The probe draws He's weights, or puts norms behind more than {DEEP} layers; from "
+        f"2^{BEYOND:g} on it is named without a gain as well.",
         fix="He's initialisation for ReLU, or norm layers.",
         before="nn.init.normal_(conv.weight, std=0.001)",
         after='nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")',
         silent="Nets with norms; residual sums, which keep the scale; zero-initialised heads; shallow nets with "
         "default weights, unless the probe gains; signals that are lost in dead units.",
         source="He, Zhang, Ren and Sun (2015), Delving Deep into Rectifiers, section 2.2",
-        thresholds={"FAR": FAR, "BEYOND": BEYOND},
+        thresholds={"FAR": FAR, "BEYOND": BEYOND, "DEEP": DEEP},
         hides=(*_STALLS, "dead-relu", "deep-plain-net"),
     ),
     Check(
@@ -362,15 +371,15 @@ CHECKS = (
         look=_dead_relu,
         cost="passes",
         shows="Much of a layer gives zero for every picture, and its weights never change again.",
-        signal=f"More than {DEAD_LAYER:.0%} of at least {DEAD_UNITS} units are zero for all samples and places. The "
-        f"probe draws them anew; from {DEAD_SURE:.0%} on it is named without a gain as well.",
+        signal=f"More than {DEAD_LAYER:.0%} of at least {DEAD_UNITS} units are zero for {DEAD:.1%} of all samples and "
+        f"places. The probe draws weights anew; from {DEAD_SURE:.0%} on it is named without a gain as well.",
         fix="Biases at 0 and new weights; a lower rate, or leaky ReLU, so that it does not come back.",
         before="nn.init.constant_(conv.bias, -5)",
         after="nn.init.zeros_(conv.bias)",
         silent="Gates; units behind weights of zero; narrow layers; half of the units, where samples differ little.",
         source="Lu, Shin, Su and Karniadakis (2020), Dying ReLU and Initialization; limit between SageMaker Debugger's "
         "half and all",
-        thresholds={"DEAD_LAYER": DEAD_LAYER, "DEAD_SURE": DEAD_SURE, "DEAD_UNITS": DEAD_UNITS}
+        thresholds={"DEAD": DEAD, "DEAD_LAYER": DEAD_LAYER, "DEAD_SURE": DEAD_SURE, "DEAD_UNITS": DEAD_UNITS}
         | {"DEAD_VALUES": DEAD_VALUES},
         hides=(*_STALLS, "init-too-small"),
     ),
