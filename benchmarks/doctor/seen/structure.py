@@ -19,7 +19,7 @@ from benchmarks.doctor.nets import (
     segment,
     sgd,
 )
-from benchmarks.doctor.pictures import cells, digits, photos, shapes
+from benchmarks.doctor.pictures import digits, photos, shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -230,12 +230,12 @@ def skips_cut_in_the_corner(seed: int, faulty: bool) -> Given:
 
 
 class TurnedUNet(UNet):
-    """The finest skip comes with rows and columns exchanged, as a channels-last array that was put back wrongly."""
+    """Skips come with rows and columns exchanged, as channels-last arrays that were put back wrongly."""
 
     def forward(self, x: Tensor) -> Tensor:
         x1, x2, x3 = self.encode(x)
-        back = x1.permute(0, 2, 3, 1).permute(0, 3, 2, 1)
-        return self.decode(back, x2, x3)
+        first, second = (skip.permute(0, 2, 3, 1).permute(0, 3, 2, 1) for skip in (x1, x2))
+        return self.decode(first, second, x3)
 
 
 @fault(
@@ -244,13 +244,14 @@ class TurnedUNet(UNet):
     updates=100,
 )
 def skip_transposed(seed: int, faulty: bool) -> Given:
-    return segment((TurnedUNet if faulty else UNet)(3, 2), cells(seed).normalized())
+    return segment((TurnedUNet if faulty else UNet)(1, 5), shapes(seed, num=192).normalized())
 
 
 @fault(
     "Odena et al. 2016, Deconvolution and Checkerboard Artifacts",
     "checkerboard-upsampling",
     harm="static",
+    updates=240,
 )
 def transposed_convolutions_of_three(seed: int, faulty: bool) -> Given:
     """The net learns around the uneven overlap; the pattern shows on smooth pictures only."""
