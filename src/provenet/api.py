@@ -17,7 +17,9 @@ from provenet.data.index import read_index
 from provenet.data.options import DataOptions
 from provenet.recipe.load import gather
 from provenet.recipe.tree import Overrides
+from provenet.records.finding import Diagnosis
 from provenet.records.study import StudyRecord
+from provenet.report.doctor import read_doctor
 from provenet.report.run import write_run_report
 from provenet.report.study import read_study, write_study_report
 from provenet.run.evaluate import evaluate as run_evaluate
@@ -71,6 +73,12 @@ class Run:
     def report(self) -> Path:
         """The report page."""
         return RunFolder(self.folder).report
+
+    @property
+    def doctor(self) -> Diagnosis | None:
+        """What the doctor found before the first update; None where it did not look."""
+        found = RunFolder(self.folder).doctor
+        return read_doctor(self.folder).diagnosis if found.exists() else None
 
     @property
     def model(self) -> Model:

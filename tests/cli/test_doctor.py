@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from provenet.api import Run
 from provenet.cli.doctor import ILL, _table
 from provenet.records.doctor import DoctorRecord
 from provenet.records.finding import Diagnosis, Finding, Hidden
@@ -117,7 +118,9 @@ def test_data_are_examined_as_train_would_train_on_them(photos, photo_words, cal
 
 def test_training_begins_with_a_look_that_leaves_no_trace(photo_run, photos, photo_words, trained):
     assert read(photo_run).quick
+    assert Run(photo_run).doctor == read(photo_run).diagnosis
     without = trained(photos, *photo_words, "--no-doctor")
+    assert Run(without).doctor is None
     assert not (without / "doctor.json").exists()
     for name in ("steps.jsonl", "checkpoints/best/weights.safetensors", "recipe.yaml"):
         assert (without / name).read_bytes() == (photo_run / name).read_bytes()
