@@ -55,7 +55,9 @@ def test_everything_that_was_found_is_on_the_page():
 
 
 def test_a_page_of_nothing_says_so():
-    page = doctor_page(record(diagnosis=Diagnosis()))
+    page = doctor_page(record(diagnosis=Diagnosis(left_out={"lr-too-high": "no time left"})))
+    assert "<details open><summary>What was not looked at" in page
+    assert "<details open>" not in doctor_page(record())
     assert "Nothing that harms training was found." in page
     assert 'href="#findings"' not in page
 
