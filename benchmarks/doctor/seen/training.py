@@ -152,7 +152,7 @@ def net_copied_behind_the_optimizer(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/hendrycks/ethics/issues/5 (eval mode after the first epoch, never train mode again)",
     "eval-mode-training",
-    updates=40,
+    updates=100,
 )
 def eval_mode_kept_after_validation(seed: int, faulty: bool) -> Given:
     model = ResNet(1, 10, blocks=3)
