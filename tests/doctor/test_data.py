@@ -215,6 +215,8 @@ def test_drawing_with_replacement_is_no_fault():
     assert not look("duplicate-samples", SEEN.images[drawn], SEEN.labels[drawn]).loud
     given = batches(SEEN.images, SEEN.labels)
     assert found_by(CHECKS["duplicate-samples"], classifier(), [given[0], given[0]], CE) is None
+    torn = [given[0], (given[0][0].clone(), (given[0][1] + 1) % 3)]
+    assert found_by(CHECKS["duplicate-samples"], classifier(), torn, CE).severity == "error"
     assert len(pool((given[0], given[0], given[1]), None)) == 32
 
 

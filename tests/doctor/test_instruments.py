@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from provenet.doctor.arm import Comparison
 from provenet.doctor.case import read_case
+from provenet.doctor.check import Suspicion
 from provenet.doctor.clock import Clock
 from provenet.doctor.double import doubled
 from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.graph import leaves
 from provenet.doctor.inventory import modules_of, slots_of
-from provenet.doctor.probe import Trial
+from provenet.doctor.judging import Judging
+from provenet.doctor.probe import LONG_STEPS, STEPS, Probe, Trial
+from provenet.doctor.registry import CHECKS
+from provenet.records.finding import Finding
 
 LABELS = torch.arange(16) % 4
 CE = nn.CrossEntropyLoss()
@@ -389,6 +395,45 @@ class TestTheProbe:
             probe = Examination(case, double, Clock(20.0)).probe
             assert [float(x.mean() - images().mean()) for x, _ in probe.unseen(80)] == pytest.approx([4, 5, 6, 7, 8])
             assert probe.unseen(81) == []
+
+
+class TestComparisons:
+    @pytest.mark.parametrize(
+        ("plain", "fixed", "p", "diverged", "confirms", "begins"),
+        [
+            (0.3, 0.6, 0.01, (0, 0), True, False),
+            (0.3, 0.6, 0.2, (0, 0), False, False),
+            (0.02, 0.13, 0.001, (0, 0), True, True),
+            (0.02, 0.13, 0.03, (0, 0), False, True),
+            (0.06, 0.16, 0.001, (0, 0), False, True),
+            (0.0, 0.05, 0.001, (0, 0), False, True),
+            (0.7, 0.8, 0.001, (0, 0), False, False),
+            (-1.0, 0.5, 0.001, (3, 0), True, False),
+            (0.1, 0.5, 0.01, (0, 1), False, False),
+            (0.1, 0.5, None, (0, 0), False, False),
+        ],
+    )
+    def test_what_is_believed(self, plain, fixed, p, diverged, confirms, begins):
+        compared = Comparison(fixed - plain, p, plain, fixed, 1.0, diverged, 3, 30)
+        assert (compared.confirms, compared.begins) == (confirms, begins)
+
+    def test_a_fix_that_begins_to_help_is_given_longer(self):
+        """The finding is a rate that learns slowly and surely: thirty updates tell little, ninety do."""
+        steps: list[int] = []
+
+        class Counting(Probe):
+            def compare(self, fix, base=None, steps_=STEPS, repeats=3, samples=None, **more):
+                steps.append(more.get("steps", steps_))
+                return Comparison(0.05 * len(steps) ** 2, 1e-3, 0.01, 0.05 * len(steps) ** 2, 1.0, (0, 0), 3, 30)
+
+        finding = Finding(id="dropout-too-high", severity="warning", message="", fix="")
+        with examination(Net()) as found:
+            found.__dict__["probe"] = Counting(found.double, found.batches, found.clock)
+            check = replace(CHECKS[0], look=lambda _: [Suspicion(finding, lambda trial: None)])
+            judging = Judging(found, [check], probing=True)
+            judging.run()
+        assert steps == [STEPS, LONG_STEPS]
+        assert [one.finding.gain for one in judging.judged] == [0.2]
 
 
 class TestWhereNumbersEnd:

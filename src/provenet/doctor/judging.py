@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from provenet.doctor.arm import Comparison
 from provenet.doctor.attempt import Attempt
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination, Unavailable
+from provenet.doctor.probe import LONG_STEPS, STEPS
 from provenet.doctor.ranking import Judged
 from provenet.records.finding import Finding
 
 MEND_FIRST = "not probed: mend the error first"
+NO_TIME = "no time left for a training"
 
 
 class Judging:
@@ -52,6 +55,12 @@ class Judging:
         """Whether an error is proved: a short training of a broken net says nothing of its other faults."""
         return any(one.proved and one.finding.severity == "error" for one in self.judged)
 
+    @property
+    def _refused(self) -> int:
+        """Trainings that there was no time for so far."""
+        probe = vars(self.examination).get("probe")
+        return 0 if probe is None else probe.refused
+
     def _explains(self, id: str) -> bool:
         """Return whether something that was found explains an id, so that it would be hidden."""
         return any(id in check.hides for check in self.checks if check.id in self.loud)
@@ -60,6 +69,7 @@ class Judging:
         """Keep what a check has proved, and return what it suspects; note where it could not look, and why."""
         self.examination.loud = self.loud
         suspicions: list[tuple[int, Suspicion]] = []
+        refused = self._refused
         with Attempt("check") as attempt:
             try:
                 for one in check.look(self.examination):
@@ -70,6 +80,8 @@ class Judging:
                         self.judged.append(Judged(one, one.gain is None, order))
             except Unavailable as reason:
                 self.left_out[check.id] = str(reason)
+        if self._refused > refused:
+            self.left_out.setdefault(check.id, NO_TIME)
         if attempt.failure is not None:
             self.left_out[check.id] = f"the check itself failed: {attempt.failure.kind}: {attempt.failure.text}"
         return suspicions
@@ -78,7 +90,10 @@ class Judging:
         """Keep what the probe leaves of a suspicion; what something else explains already is not worth a training."""
         id = suspicion.finding.id
         tries = self.probing and not self.broken and not self._explains(id)
+        refused = self._refused
         finding = self._tried(suspicion) if tries else _untried(suspicion)
+        if self._refused > refused:
+            self.left_out.setdefault(id, NO_TIME)
         if finding is not None:
             self.judged.append(Judged(finding, False, order))
         elif self.broken or not self.probing:
@@ -86,9 +101,10 @@ class Judging:
 
     def _tried(self, suspicion: Suspicion) -> Finding | None:
         """Return a suspected finding with what the probe says of its fix."""
-        more = {} if suspicion.steps is None else {"steps": suspicion.steps}
         try:
-            compared = self.examination.probe.compare(suspicion.fix, suspicion.base, samples=suspicion.samples, **more)
+            compared = self._compared(suspicion, suspicion.steps or STEPS)
+            if compared is not None and compared.begins and suspicion.steps is None:
+                compared = self._compared(suspicion, LONG_STEPS) or compared
         except Unavailable:
             return _untried(suspicion)
         if compared is None:
@@ -100,6 +116,10 @@ class Judging:
         if compared.confirms or suspicion.unconfirmed == "keep":
             return told
         return told.model_copy(update={"severity": "info"}) if suspicion.unconfirmed == "info" else None
+
+    def _compared(self, suspicion: Suspicion, steps: int) -> Comparison | None:
+        probe = self.examination.probe
+        return probe.compare(suspicion.fix, suspicion.base, steps=steps, samples=suspicion.samples)
 
 
 def _untried(suspicion: Suspicion) -> Finding | None:

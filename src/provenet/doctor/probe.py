@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from provenet.core.rng import torch_generator
-from provenet.doctor.attempt import Attempt, Failure
+from provenet.doctor.arm import CLEAR, Arm, Comparison
+from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Loss, Pair, forward, loss_of
 from provenet.doctor.clock import Clock
 from provenet.doctor.double import Double
@@ -31,13 +32,8 @@ UNSEEN = 192
 """Samples of further batches that a trained net is asked for."""
 SAMPLES = 16
 """Samples of a batch in a probe: its steps have to be cheap; one can raise it where the batch itself matters."""
-GAIN = 0.2
-"""Share of the loss gap that a fix must close to confirm a cause; smaller gains are within what orders differ by."""
-LEVEL = 0.05
 SHARE = 0.3
 """Share of the budget that one comparison may take: a net may be under more than one suspicion."""
-CLEAR = 0.01
-"""With two repeats a fix is believed below this p, and the third is saved."""
 BLOWN = 100.0
 """An arm whose loss is this many times what it began with has diverged, and is stopped. Nets with batch norm at a sound
 high rate reach several times their first loss, and come back."""
@@ -83,74 +79,6 @@ Fix = Callable[[Trial], None]
 """Changes a trial in place; net and optimizer are the double's and are put back after the arm."""
 
 
-@dataclass(frozen=True, eq=False)
-class Arm:
-    """One short training.
-
-    Args:
-        losses: training loss of every step.
-        start: loss of every batch before, in the mode of training, (B,).
-        end: the same after, (B,); NaN where it diverged.
-        diverged: whether the loss left the finite numbers or grew `BLOWN`-fold.
-        failure: what a step raised.
-        seconds: that it took.
-    """
-
-    losses: tuple[float, ...]
-    start: tuple[float, ...]
-    end: tuple[float, ...]
-    diverged: bool
-    failure: Failure | None
-    seconds: float
-
-    def closed(self, floor: float) -> tuple[float, ...]:
-        """Return the share of the gap between start and floor that was closed, one a batch, in [-1, 1]."""
-        if self.diverged or self.failure is not None:
-            return (-1.0,) * len(self.start)
-        gaps = [start - floor if start - floor > 1e-6 else max(abs(start), 1e-6) for start in self.start]
-        shares = [(a - b) / gap for a, b, gap in zip(self.start, self.end, gaps, strict=True)]
-        return tuple(max(-1.0, min(1.0, share)) if math.isfinite(share) else -1.0 for share in shares)
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """An arm with a fix against the arm without, over repeats.
-
-    Args:
-        gain: mean difference of the shares of the loss gap that the arms closed; 1 is the whole gap.
-        p: of the two-sided paired t test over repeats and batches; None where it cannot be told.
-        plain: mean share that the arm without the fix closed.
-        fixed: mean share with it.
-        end: mean loss after the training without the fix; NaN where one diverged.
-        diverged: repeats in which the arms diverged: without the fix, with it.
-        repeats: R.
-        steps: updates of the longest arm.
-    """
-
-    gain: float
-    p: float | None
-    plain: float
-    fixed: float
-    end: float
-    diverged: tuple[int, int]
-    repeats: int
-    steps: int
-
-    @property
-    def confirms(self) -> bool:
-        """Whether the fix clearly helps."""
-        return self.gain >= GAIN and self.p is not None and self.p < LEVEL and self.diverged[1] <= self.diverged[0]
-
-    def evidence(self) -> dict[str, float | int]:
-        """Return the figures for a finding."""
-        return {
-            "probe_steps": self.steps,
-            "probe_repeats": self.repeats,
-            "probe_share_closed": round(self.plain, 3),
-            "probe_share_closed_with_fix": round(self.fixed, 3),
-        }
-
-
 @dataclass(eq=False)
 class Probe:
     """Trains the double briefly. Arms without a fix are trained once and shared by all comparisons.
@@ -161,6 +89,7 @@ class Probe:
         clock: stops arms that the budget has no room for.
         floor: loss of a perfect answer; see `Battery.floor`.
         step_s: seconds of a step and sample, measured before; 0 when unknown.
+        refused: trainings that were asked for and not made, for lack of time.
     """
 
     double: Double
@@ -168,6 +97,7 @@ class Probe:
     clock: Clock
     floor: float = 0.0
     step_s: float = 0.0
+    refused: int = 0
     _arms: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
     _planned: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
@@ -188,12 +118,12 @@ class Probe:
         """
         samples = samples or SAMPLES
         steps = self._affordable(steps, 2 * repeats, samples)
-        if steps < FEWEST_STEPS:
+        if self._refuses(steps):
             return None
         pairs: list[tuple[Arm, Arm]] = []
         while len(pairs) < repeats and not self._settled(pairs):
             plain = self._trained((base,), len(pairs), steps, samples)
-            if plain.failure is not None or not self.clock.allows(plain.seconds):
+            if plain.failure is not None or self._refuses(steps, plain.seconds):
                 break
             pairs.append((plain, self._trained((base, fix), len(pairs), steps, samples)))
         return self._compared(pairs) if len(pairs) > 1 or self._settled(pairs) else None
@@ -209,7 +139,7 @@ class Probe:
             None where there is no time.
         """
         steps = self._affordable(steps, 2 * REPEATS, SAMPLES)
-        return None if steps < FEWEST_STEPS else self._trained((None, *fixes), 0, steps, SAMPLES)
+        return None if self._refuses(steps) else self._trained((None, *fixes), 0, steps, SAMPLES)
 
     def seconds(self, steps: int) -> float:
         """Return how long an arm of so many updates takes, about."""
@@ -289,6 +219,12 @@ class Probe:
         if key not in self._arms:
             self._arms[key] = self.arm(_all(fixes), repeat, steps, samples)
         return self._arms[key]
+
+    def _refuses(self, steps: int, seconds: float = 0.0) -> bool:
+        """Return whether there is no time for a training, and count it."""
+        short = steps < FEWEST_STEPS or not self.clock.allows(seconds)
+        self.refused += short
+        return short
 
     def _affordable(self, steps: int, arms: int, samples: int) -> int:
         """Return how many steps each of several arms may have; taking the losses before and after costs some, too.

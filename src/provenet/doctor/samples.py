@@ -88,19 +88,26 @@ def main_input(inputs: object) -> Tensor | None:
 
 
 def _distinct(batches: tuple[Pair, ...], shape: torch.Size) -> list[tuple[Tensor, Tensor | None]]:
-    """Return main inputs and targets of batches whose inputs have one shape, each batch once."""
+    """Return main inputs and targets of batches whose inputs have one shape, each batch once.
+
+    A batch whose inputs come again with other targets is another one: that is a fault, and no repetition on purpose.
+    """
     chosen: list[tuple[Tensor, Tensor | None]] = []
     for inputs, targets in batches:
         part = main_input(inputs)
-        if part is None or part.shape[1:] != shape or any(_same(part, other) for other, _ in chosen):
-            continue
         target = targets if isinstance(targets, Tensor) else main_tensor(targets)
+        if part is None or part.shape[1:] != shape:
+            continue
+        if any(_same(part, other) and _same(target, beside) for other, beside in chosen):
+            continue
         rows = target is not None and target.dim() > 0 and len(target) == len(part)
         chosen.append((part.detach(), target.detach() if rows and target is not None else None))
     return chosen
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
+def _same(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
     return one is other or (one.shape == other.shape and torch.equal(one, other))
 
 

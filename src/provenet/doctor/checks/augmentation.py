@@ -14,7 +14,7 @@ from provenet.doctor.alignment import regions
 from provenet.doctor.augmented import Augmented
 from provenet.doctor.case import Pair, forward
 from provenet.doctor.check import Check
-from provenet.doctor.examination import Examination
+from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.likeness import blank
 from provenet.doctor.probe import Fix, Trial
 from provenet.doctor.samples import Samples
@@ -155,8 +155,10 @@ def _tried(examination: Examination, samples: Samples) -> Iterator[Finding]:
     probe, transform = examination.probe, examination.case.transform
     room = SHARE * examination.clock.left / max(2 * SAMPLES * probe.step_s, 1e-9)
     steps = min(STEPS, int(room) - 2 * len(examination.batches))
-    if transform is None or steps < FEWEST_STEPS or len(examination.batches) < 2:
+    if transform is None or len(examination.batches) < 2:
         return
+    if steps < FEWEST_STEPS:
+        raise Unavailable("no time left for a training")
     asked: list[_Asked] = []
     unseen = probe.unseen(ENOUGH)
     probe.arm(_asking(transform, steps, asked, unseen, drawn=False), 0, steps, SAMPLES)

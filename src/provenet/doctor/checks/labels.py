@@ -21,6 +21,8 @@ from provenet.doctor.reading import Reading
 from provenet.records.finding import Finding
 
 _VOID = 255
+_SIGNS = ("soft_margin_loss", "hinge_embedding_loss")
+"""Losses that want -1 for no and 1 for yes."""
 
 
 def _label_out_of_range(examination: Examination) -> Iterable[Finding]:
@@ -28,6 +30,9 @@ def _label_out_of_range(examination: Examination) -> Iterable[Finding]:
     if reading.target is None or reading.score is None or head_fault(case, reading) is not None:
         return
     labels = labels_of(case, reading)
+    if reading.loss in _SIGNS:
+        yield from _without_signs(labels)
+        return
     if _wants_indices(reading):
         highest = reading.score.shape[1] - 1
     elif _wants_unit(reading):
@@ -46,6 +51,21 @@ def _label_out_of_range(examination: Examination) -> Iterable[Finding]:
         message=f"Targets run from {low:g} to {high:g}; with the outputs of this net the loss accepts 0 to {highest}.",
         fix=_repair(labels, wrong, highest, _wants_indices(reading)),
     )
+
+
+def _without_signs(labels: Tensor) -> Iterable[Finding]:
+    """Yield the finding that targets hold values other than -1 and 1: at 0 such a loss does not look at the answer."""
+    wrong = labels[labels.abs() != 1]
+    if len(wrong):
+        yield Finding(
+            id="label-out-of-range",
+            severity="error",
+            layer="targets",
+            evidence={"min": float(labels.min()), "max": float(labels.max()), "allowed": "-1 and 1"},
+            message=f"Targets run from {float(labels.min()):g} to {float(labels.max()):g}; this loss wants -1 for no "
+            "and 1 for yes, and multiplies them with the answers.",
+            fix="targets * 2 - 1, or nn.BCEWithLogitsLoss() for targets of 0 and 1.",
+        )
 
 
 def _wants_indices(reading: Reading) -> bool:

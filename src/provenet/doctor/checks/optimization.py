@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from provenet.doctor.arm import GAIN
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.checks.rates import trained
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import GAIN, Trial
+from provenet.doctor.probe import Trial
 from provenet.records.finding import Finding
 
 LONG = 0.98

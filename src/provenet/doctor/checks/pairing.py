@@ -126,6 +126,7 @@ def mismatch(reading: Reading, trace: Trace) -> Mismatch | None:
 def _rules(reading: Reading, trace: Trace, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
     if reading.loss == "binary_cross_entropy":
         yield from _bare_cross_entropy(reading, _unbounded(reading, trace))
+        yield from _competing(reading, score, target)
     elif reading.loss == "cross_entropy":
         yield from _cross_entropy(score, target)
     elif reading.loss in ELEMENTWISE:
@@ -161,6 +162,21 @@ def _bare_cross_entropy(reading: Reading, unbounded: str) -> Iterator[Mismatch]:
             f"BCELoss wants probabilities, and {outside:.0%} of the outputs lie outside of [0, 1]: {raw}.",
             "nn.BCEWithLogitsLoss() on the last layer's scores, or a sigmoid behind that layer.",
             {"share_outside": round(outside, 4), "output_min": float(score.min()), "output_max": float(score.max())},
+        )
+
+
+def _competing(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+    """Yield that probabilities which share one whole are judged by labels of which a sample may have several."""
+    if reading.given != "softmax" or score.dim() < 2 or score.shape[1] < 2 or target.shape != score.shape:
+        return
+    several = float((target.float().sum(1) > 1 + OFF_ONE).float().mean())
+    if several > BEYOND:
+        yield Mismatch(
+            "error",
+            f"{several:.0%} of the samples have several labels at once, and a softmax lets classes compete for one: "
+            "with two labels none can be above one half.",
+            "Take the softmax away and use nn.BCEWithLogitsLoss(), which gives each label an answer of its own.",
+            {"share_with_several": round(several, 4), "largest_sum": float(target.float().sum(1).max())},
         )
 
 

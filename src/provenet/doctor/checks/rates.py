@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
+from provenet.doctor.arm import GAIN, LEVEL, Arm, Comparison
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.course import highest_rate
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import GAIN, LEVEL, LONG_STEPS, Arm, Comparison, Fix, Trial
+from provenet.doctor.probe import LONG_STEPS, Fix, Trial
 from provenet.doctor.stride import Stride
 from provenet.records.finding import Finding
 
@@ -36,6 +37,9 @@ NEVER = 1e6
 """The same, from which it is an error: no training is as long."""
 STILL = 1e-5
 """Update relative to the weights below which a rate is suspected; 1e-3 is usual (Karpathy, CS231n)."""
+FROZEN = 1e-6
+"""The same, from which it is said also where the probe cannot show it: a task may be too hard for a short training, but
+weights that change by a tenth in 100,000 updates learn nothing."""
 USUAL = 10.0
 """The same number of updates, for the rate that is tried instead; a tenth of it as well."""
 LEARNED = 0.05
@@ -134,7 +138,8 @@ def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
         f"At a rate of {lr:.3g} an update moves the weights by {stride.ratio:.1e} of their length: along its slope the "
         f"loss would need {told} updates.",
     )
-    yield Suspicion(finding, scaled(factor), steps=LONG_STEPS)
+    sure = steps > SLOW and stride.ratio < FROZEN
+    yield Suspicion(finding, scaled(factor), "keep" if sure else "drop", steps=LONG_STEPS)
 
 
 def _low_rate(lr: float, better: float, severity: Any, evidence: dict[str, Any], message: str) -> Finding:
@@ -295,7 +300,15 @@ CHECKS: tuple[Check, ...] = (
         "body beside a head that learns. Nets that have been trained.",
         source="Karpathy, CS231n (updates of 1e-3 of the weights); SageMaker Debugger's WeightUpdateRatio has a fixed "
         "1e-8; counting updates along the slope is ours.",
-        thresholds={"SLOW": SLOW, "NEVER": NEVER, "STILL": STILL, "LEARNED": LEARNED, "TRAINED": TRAINED, "GAIN": GAIN},
+        thresholds={
+            "SLOW": SLOW,
+            "NEVER": NEVER,
+            "STILL": STILL,
+            "FROZEN": FROZEN,
+            "LEARNED": LEARNED,
+            "TRAINED": TRAINED,
+            "GAIN": GAIN,
+        },
         hides=("cannot-overfit-batch",),
     ),
 )

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from provenet.doctor.alignment import Alignment, align, regions
 from provenet.doctor.case import Pair, forward
 from provenet.doctor.check import Check
-from provenet.doctor.examination import Examination
+from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.likeness import agreement, features, neighbours
 from provenet.doctor.probe import MOST_BATCHES, Fix, Trial
 from provenet.doctor.reading import Reading
@@ -184,7 +184,7 @@ def _tried(examination: Examination) -> Iterator[Finding]:
     room = SHARE * examination.clock.left / max(folds * size * probe.step_s, 1e-9)
     steps = min(STEPS, int(room) - 2 * len(batches))
     if steps < FEWEST_STEPS:
-        return
+        raise Unavailable("no time left for a training")
     for fold in range(folds):
         arm = probe.arm(_holding(fold, steps, reading, held, unseen), 0, steps, size)
         if arm.failure is not None or arm.diverged or len(held.fits) <= fold:
