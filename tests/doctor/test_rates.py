@@ -216,6 +216,18 @@ def test_a_ball_without_friction_does_not_come_to_rest() -> None:
     assert found(0.9) == []
 
 
+def test_a_rate_that_moves_nothing_is_named_also_where_the_task_is_hard() -> None:
+    """Means of noise say nothing of the class: no rate learns it in a short training, so the update itself decides."""
+
+    def found(lr: float) -> list[str]:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
+        return [one.id for one in examined(net, adam(lr), checks=rates.CHECKS).findings]
+
+    assert found(1e-9) == ["lr-too-low"]
+    assert found(1e-2) == []
+
+
 def test_a_body_may_learn_more_slowly_than_its_head() -> None:
     def make(net: nn.Module) -> Optimizer:
         return Adam([{"params": net[:-1].parameters(), "lr": 1e-8}, {"params": net[-1].parameters()}], lr=1e-2)
@@ -233,4 +245,4 @@ def test_a_penalty_of_the_loss_on_weights_counts_as_decay() -> None:
         return [one.id for one in examined(net, sgd(0.01), loss).findings if one.loud]
 
     assert found(0.5)[:1] == ["weight-decay-too-high"]
-    assert found(1e-4) == []
+    assert found(1e-2) == []
