@@ -144,7 +144,7 @@ class Extracted(nn.Module):
     "https://github.com/hushell/sib_meta_learn/issues/3 (features under no_grad, and nothing pretrained is loaded)",
     "detached-graph",
     allowed={"unused-params", "frozen-layers"},
-    updates=48,
+    updates=96,
 )
 def timm_features_without_gradients(seed: int, faulty: bool) -> Given:
     model = Extracted(faulty)

@@ -85,7 +85,7 @@ class TwoViews(nn.Module):
     "https://github.com/pytorch/pytorch/issues/10817",
     "unregistered-params",
     allowed=("optimizer-missing-params",),
-    updates=40,
+    updates=96,
 )
 def branches_in_a_dict(seed: int, broken: bool) -> Given:
     """Two backbones lie in a plain dict: the optimizer gets the head only."""
