@@ -89,6 +89,11 @@ def weight_of(trace: Trace, op: Op) -> Weight:
     return Weight(name or f"{op.layer}.weight".lstrip("."), not name, axis % 2, _fan_in(op))
 
 
+def fans(trace: Trace, ops: Iterable[Op]) -> dict[str, int]:
+    """Return the fan-in of weights by their paths."""
+    return {weight.name: weight.fan_in for weight in (weight_of(trace, op) for op in ops)}
+
+
 def _fan_in(op: Op) -> int:
     weight = op.inputs[1].shape
     if op.function in PRODUCT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from provenet.doctor.check import Check
 from provenet.doctor.checks import (
+    activity,
     augmentation,
     classes,
     contents,
@@ -43,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     *mode.CHECKS,
     *norm.CHECKS,
     *init.CHECKS,
+    *activity.CHECKS,
     *structure.CHECKS,
     *rates.CHECKS,
     *optimization.CHECKS,

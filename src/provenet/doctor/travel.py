@@ -20,6 +20,8 @@ NORMED_SHARE = 0.25
 """Norm layers a weighted layer from which a net counts as normalised; transformers have half a norm a layer."""
 
 
+BLIND = 21.0
+"""Halvings behind which a signal is nothing beside what float32 leaves of the rest: a factor of two millions."""
 HALF = 0.78
 """Halvings of the standard deviation of a normal variable when what is negative becomes zero: log2 of 1 / 0.584."""
 
@@ -60,6 +62,11 @@ class Travel:
     def factor(self) -> float:
         """Factor a layer."""
         return float(2.0 ** (self.change / max(self.layers, 1)))
+
+
+def blind(way: Travel | None) -> bool:
+    """Return whether nothing that tells samples apart reaches a head."""
+    return way is not None and way.change < -BLIND
 
 
 def doublings(after: float, before: float) -> float:

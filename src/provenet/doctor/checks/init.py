@@ -7,18 +7,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from torch import Tensor
-from torch.nn import functional as F
-
-from provenet.doctor.chains import feeding, is_gate, weight_of
+from provenet.doctor.chains import fans, weight_of
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
-from provenet.doctor.passes import Signal
-from provenet.doctor.probe import LONG_STEPS, Fix
+from provenet.doctor.probe import LONG_STEPS
 from provenet.doctor.recorder import Op
-from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, exchange, plain_norms, redraw, together, with_norm, wrap
+from provenet.doctor.remedies import RELU_GAIN, TANH_GAIN, redraw, together, with_norm, wrap
 from provenet.doctor.symmetry import EQUAL_GRADIENTS, EQUAL_WEIGHTS, by_unit, twins, twins_in_training
-from provenet.doctor.travel import Travel, doublings, loss_over_guess, lost_in, signals_by_op
+from provenet.doctor.travel import Travel, blind, loss_over_guess, lost_in
 from provenet.records.finding import Finding
 
 EQUAL_UNITS = 0.5
@@ -40,24 +36,8 @@ DEEP = 8
 """Layers from which norms are tried in place of other weights."""
 ALIKE = 1.2
 """Gains that differ by less are of one law; the first layer of them is named."""
-FLAT = 0.5
-"""Share of values on the flat ends of a sigmoid or tanh, as in SageMaker Debugger's rule."""
-SQUASHED = 5.0
-"""Halvings of the signal between the first sigmoid and the last."""
-DEAD_LAYER, DEAD_SURE = 0.6, 0.9
-"""Share of a layer's units that are zero for all samples; half is normal where samples differ little."""
-DEAD = 0.999
-"""Share of zeros from which a unit is dead."""
-DEAD_UNITS, DEAD_VALUES = 16, 16
-"""Fewer units, or fewer values of each, are dead by chance now and then."""
 _STALLS = ("vanishing-gradients", "constant-output", "cannot-overfit-batch", "lr-too-low", "missing-normalization")
 _BLOWS = ("exploding-gradients", "bad-initial-loss", "loss-not-finite", "cannot-overfit-batch", "lr-too-high")
-
-
-def _fans(examination: Examination, ops: Iterable[Op]) -> dict[str, int]:
-    """Return the fan-in of weights by their paths."""
-    weights = (weight_of(examination.walk.trace, op) for op in ops)
-    return {weight.name: weight.fan_in for weight in weights}
 
 
 def _gain(examination: Examination) -> float:
@@ -77,7 +57,7 @@ def _symmetric_init(examination: Examination) -> Iterator[Finding | Suspicion]:
     shares = twins_in_training(examination.double, examination.batches[0], {name: axes[name] for name in equal})
     staying = [name for name, share in shares.items() if share >= EQUAL_UNITS]
     loud = [name for name, weight in equal.items() if bool(weight.any())] or (
-        list(equal) if _blind(examination) else []
+        list(equal) if blind(examination.travel) else []
     )
     if not staying and not loud:
         return
@@ -103,13 +83,7 @@ def _symmetric_init(examination: Examination) -> Iterator[Finding | Suspicion]:
         yield finding
     else:
         fix = redraw({name: named[name][0].fan_in for name in loud}, _gain(examination))
-        yield Suspicion(finding, fix, "keep" if _blind(examination) else "drop")
-
-
-def _blind(examination: Examination) -> bool:
-    """Return whether nothing that tells samples apart reaches a head."""
-    way = examination.travel
-    return way is not None and way.change < -3 * FAR
+        yield Suspicion(finding, fix, "keep" if blind(examination.travel) else "drop")
 
 
 def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
@@ -131,7 +105,7 @@ def _init_too_small(examination: Examination) -> Iterator[Suspicion]:
     )
     full = [op for op in chains.full if op not in chains.heads]
     # A deep net may need more than a redrawing to get going; that it gains by norms says the same of its scale.
-    fix = redraw(_fans(examination, chains.hidden), _gain(examination))
+    fix = redraw(fans(examination.walk.trace, chains.hidden), _gain(examination))
     if len(full) > DEEP:
         fix = wrap({op.layer for op in full}, with_norm)
     yield Suspicion(finding, fix, "keep" if way.change < -BEYOND else "drop")
@@ -200,98 +174,12 @@ def _init_too_large(examination: Examination) -> Iterator[Finding | Suspicion]:
         yield finding
     else:
         fix = together(
-            redraw(_fans(examination, chains.hidden), _gain(examination)), redraw(_fans(examination, chains.heads), 1.0)
+            redraw(fans(examination.walk.trace, chains.hidden), _gain(examination)),
+            redraw(fans(examination.walk.trace, chains.heads), 1.0),
         )
         certain = grows and way.growth > BEYOND
         # Behind norms the head learns at once, on features that stay as they were drawn: that takes longer to show.
         yield Suspicion(finding, fix, "keep" if certain else "drop", steps=LONG_STEPS if heavy else None)
-
-
-def _squashing(examination: Examination) -> list[Signal]:
-    """Return signals of the sigmoids and tanhs inside the net: no gates, and nothing behind the last weights."""
-    trace, chains = examination.walk.trace, examination.chains
-    last = max((op.index for op in chains.heads), default=0)
-    found = signals_by_op(examination.passes, trace)
-    ops = [op for op in chains.activations if op.function in ("sigmoid", "tanh") and op.index < last]
-    return [found[op.index] for op in ops if op.index in found and not is_gate(trace, op)]
-
-
-def _saturating_activations(examination: Examination) -> Iterator[Suspicion]:
-    signals, way = _squashing(examination), examination.travel
-    if not signals or way is None:
-        return
-    worst = max(signals, key=lambda signal: signal.flat)
-    halvings = -doublings(signals[-1].spread, signals[0].spread) if len(signals) > 1 and not way.normed else 0.0
-    flat = worst.flat > FLAT
-    # Where weights lose most of it, it is for them to grow.
-    if not flat and (halvings <= SQUASHED or 2 * _lost(examination, {"sigmoid", "tanh"}) < halvings):
-        return
-    shown = f"{worst.flat:.0%} of the values of {worst.layer or worst.function} lie where the {worst.function} is flat"
-    squashed = f"the signal falls to {2.0**-halvings:.1e} between the first {signals[0].function} and the last"
-    finding = Finding(
-        id="saturating-activations",
-        severity="warning",
-        layer=worst.layer if flat else signals[-1].layer,
-        evidence={
-            "flat_share": round(worst.flat, 3),
-            "halvings": round(halvings, 2),
-            "activations": len(signals),
-            "flat_limit": FLAT,
-            "halvings_limit": SQUASHED,
-        },
-        message=f"Units hardly pass a gradient: {shown if flat else squashed}.",
-        fix="nn.ReLU() inside the net, with kaiming_normal_ weights; or a norm before every sigmoid or tanh",
-        overrides=("activation.name=relu",),
-    )
-    certain = flat or halvings > 2 * SQUASHED
-    yield Suspicion(finding, _relu_instead(examination), "keep" if certain else "drop")
-
-
-def _relu_instead(examination: Examination) -> Fix:
-    def relu(values: Tensor, *args: object, **named: object) -> Tensor:
-        return F.relu(values)
-
-    chains = examination.chains
-    drawn = together(redraw(_fans(examination, chains.hidden)), redraw(_fans(examination, chains.heads), 1.0))
-    # Only the net's own activations are exchanged: the loss runs outside of it.
-    return together(drawn, exchange({"sigmoid": relu, "tanh": relu}))
-
-
-def _dead_relu(examination: Examination) -> Iterator[Finding | Suspicion]:
-    trace, found = examination.walk.trace, signals_by_op(examination.passes, examination.walk.trace)
-    dead: list[tuple[float, Op, list[Op]]] = []
-    for op in examination.chains.activations:
-        signal = found.get(op.index)
-        if op.function != "relu" or signal is None or is_gate(trace, op):
-            continue
-        feeders = list(feeding(trace, op))
-        share = float((signal.zeros >= DEAD).float().mean())
-        enough = len(signal.zeros) >= DEAD_UNITS and signal.values >= DEAD_VALUES
-        # What is exactly zero already when it comes was made so by weights of zero, on purpose or not.
-        alive = any(found[one.index].std > 0 for one in feeders if one.index in found)
-        if share > DEAD_LAYER and enough and alive:
-            dead.append((share, op, feeders))
-    if not dead:
-        return
-    share, op, feeders = max(dead, key=lambda one: one[0])
-    blocked = share == 1 and _blind(examination)
-    finding = Finding(
-        id="dead-relu",
-        severity="error" if blocked else "warning",
-        layer=op.layer or (feeders[0].layer if feeders else ""),
-        evidence={"dead_share": round(share, 3), "units": len(found[op.index].zeros), "layers": len(dead)}
-        | {"values_a_unit": found[op.index].values, "limit": DEAD_LAYER},
-        message=f"{share:.0%} of the units behind {feeders[0].layer if feeders else op.layer} are zero for every "
-        "sample and get no gradient.",
-        fix="set biases to 0 and draw the weights anew (kaiming_normal_); then a lower rate, or nn.LeakyReLU",
-        overrides=("init.name=he", "activation.name=leaky_relu"),
-    )
-    if blocked:
-        yield finding
-        return
-    norms = {one.layer for _, dying, _ in dead for one in trace.before(dying) if one.function.endswith("_norm")}
-    fix = together(redraw(_fans(examination, examination.chains.hidden)), plain_norms(norms))
-    yield Suspicion(finding, fix, "keep" if share >= DEAD_SURE else "drop")
 
 
 CHECKS = (
@@ -348,39 +236,5 @@ CHECKS = (
         thresholds={"FAR": FAR, "BEYOND": BEYOND, "LOSS_RATIO": LOSS_RATIO, "LARGE_GAIN": LARGE_GAIN}
         | {"MOST_LAYERS": MOST_LAYERS},
         hides=(*_BLOWS, "constant-output", "dead-relu", "missing-normalization", "lr-too-low"),
-    ),
-    Check(
-        id="saturating-activations",
-        look=_saturating_activations,
-        cost="passes",
-        shows="Early layers do not change, and the loss waits at that of a guess.",
-        signal=f"More than {FLAT:.0%} of what a sigmoid or tanh within the net gives lies on its flat ends (slope "
-        f"below 5 % of the largest, or beyond 0.97); or the signal halves more than {SQUASHED:g} times between the "
-        "first and the last, mostly in them, not in weights. The probe puts ReLU in their place.",
-        fix="ReLU and its kin inside the net; or weights and norms that keep sigmoids and tanhs in their middle.",
-        before="nn.Conv2d(64, 64, 3), nn.Sigmoid()",
-        after="nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64), nn.ReLU()",
-        silent="Gates of attention and of squeeze and excitation; outputs; tanh with weights made for it; sigmoids "
-        "behind norms.",
-        source="Glorot and Bengio (2010), section 3; share of saturated values as in SageMaker Debugger",
-        thresholds={"FLAT": FLAT, "SQUASHED": SQUASHED},
-        hides=(*_STALLS, "init-too-small", "init-too-large"),
-    ),
-    Check(
-        id="dead-relu",
-        look=_dead_relu,
-        cost="passes",
-        shows="Much of a layer gives zero for every picture, and its weights never change again.",
-        signal=f"More than {DEAD_LAYER:.0%} of at least {DEAD_UNITS} units are zero for {DEAD:.1%} of all samples and "
-        f"places. The probe draws weights anew; from {DEAD_SURE:.0%} on it is named without a gain as well.",
-        fix="Biases at 0 and new weights; a lower rate, or leaky ReLU, so that it does not come back.",
-        before="nn.init.constant_(conv.bias, -5)",
-        after="nn.init.zeros_(conv.bias)",
-        silent="Gates; units behind weights of zero; narrow layers; half of the units, where samples differ little.",
-        source="Lu, Shin, Su and Karniadakis (2020), Dying ReLU and Initialization; limit between SageMaker Debugger's "
-        "half and all",
-        thresholds={"DEAD": DEAD, "DEAD_LAYER": DEAD_LAYER, "DEAD_SURE": DEAD_SURE, "DEAD_UNITS": DEAD_UNITS}
-        | {"DEAD_VALUES": DEAD_VALUES},
-        hides=(*_STALLS, "init-too-small"),
     ),
 )
