@@ -24,6 +24,8 @@ from provenet.doctor.tree import fresh, map_tensors, num_samples, take
 from provenet.stats.paired import paired_test
 
 STEPS, FEWEST_STEPS = 30, 8
+FEWEST_ARMS = 4
+"""Arms of a comparison with two repeats, which is the least that tells."""
 LONG_STEPS = 90
 """Updates where a training is looked at as it is: slow starts and late ends take longer than a gain takes to show."""
 REPEATS = 3
@@ -122,11 +124,17 @@ class Probe:
             return None
         pairs: list[tuple[Arm, Arm]] = []
         while len(pairs) < repeats and not self._settled(pairs):
+            if pairs and not self.clock.allows(sum(arm.seconds for arm in pairs[-1])):
+                break
             plain = self._trained((base,), len(pairs), steps, samples)
-            if plain.failure is not None or self._refuses(steps, plain.seconds):
+            if plain.failure is not None:
+                return None
+            if not self.clock.allows(plain.seconds):
                 break
             pairs.append((plain, self._trained((base, fix), len(pairs), steps, samples)))
-        return self._compared(pairs) if len(pairs) > 1 or self._settled(pairs) else None
+        told = len(pairs) > 1 or self._settled(pairs)
+        self.refused += not told
+        return self._compared(pairs) if told else None
 
     def single(self, *fixes: Fix, steps: int = LONG_STEPS) -> Arm | None:
         """Train once, as the first repeat of `compare` with so many steps does, which then need not do it again.
@@ -220,28 +228,30 @@ class Probe:
             self._arms[key] = self.arm(_all(fixes), repeat, steps, samples)
         return self._arms[key]
 
-    def _refuses(self, steps: int, seconds: float = 0.0) -> bool:
+    def _refuses(self, steps: int) -> bool:
         """Return whether there is no time for a training, and count it."""
-        short = steps < FEWEST_STEPS or not self.clock.allows(seconds)
-        self.refused += short
-        return short
+        self.refused += steps < FEWEST_STEPS
+        return steps < FEWEST_STEPS
 
     def _affordable(self, steps: int, arms: int, samples: int) -> int:
         """Return how many steps each of several arms may have; taking the losses before and after costs some, too.
 
-        Arms are shared, so the number that was planned first holds while there is time for it.
+        Arms are shared, so the number that was planned first holds while there is time for two of them.
         """
-
-        def room(seconds: float) -> int:
-            step_s = self.step_s * min(samples, self.double.case.batch_size)
-            return steps if step_s <= 0 else int(seconds / (arms * step_s)) - len(self.batches[:MOST_BATCHES])
-
-        if room(SHARE * self.clock.budget_s) < steps and not self._arms:
+        measures = len(self.batches[:MOST_BATCHES])
+        if self._room(SHARE * self.clock.budget_s, arms, samples) < steps + measures and not self._arms:
             # Passes that record are slow for small nets: a step is timed before it is believed to be dear.
             self.arm(_first_batch, steps=1, samples=samples)
-        share = max(FEWEST_STEPS, room(SHARE * self.clock.budget_s))
+        share = max(FEWEST_STEPS, self._room(SHARE * self.clock.budget_s, arms, samples) - measures)
         planned = self._planned.setdefault((steps, arms, samples), min(steps, share))
-        return min(planned, room(self.clock.left))
+        if self._room(self.clock.left, 2, samples) >= planned + measures:
+            return planned
+        return min(planned, self._room(self.clock.left, FEWEST_ARMS, samples) - measures)
+
+    def _room(self, seconds: float, arms: int, samples: int) -> int:
+        """Return how many steps each of several arms can make in some seconds."""
+        step_s = self.step_s * min(samples, self.double.case.batch_size)
+        return int(min(seconds / (arms * step_s), 1e6)) if step_s > 0 else 10**6
 
     def _settled(self, pairs: list[tuple[Arm, Arm]]) -> bool:
         """Return whether more repeats would tell nothing new: no gain in the first, or a clear one in two."""

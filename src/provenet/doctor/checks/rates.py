@@ -20,8 +20,8 @@ STUCK = 0.1
 begin roughly, but they do begin. The gap begins at the best answer that knows nothing of the inputs: to come down to
 that is no learning."""
 FALLS = 0.05
-"""Share of the gap by which the loss must be lower in the last third of the updates than in the second, to be still
-on its way."""
+"""Share of the gap by which the loss must be lower in the last third of the updates than in the second, and than at
+the start, to be still on its way."""
 RECOVERY = 3
 """Where time makes a training short, a rate that fails is given this many times as many updates to recover."""
 CALM = 10.0
@@ -208,7 +208,7 @@ def _fails(examination: Examination, arm: Arm) -> bool:
 
 
 def _falls(examination: Examination, arm: Arm) -> bool:
-    """Return whether the loss is below its start and still on its way down, from one third of the updates to the next.
+    """Return whether the loss is clearly below its start, and in the last third of the updates below the second.
 
     Where most pixels are of one class it takes a while to come down to what a guess would reach.
     """
@@ -216,7 +216,7 @@ def _falls(examination: Examination, arm: Arm) -> bool:
     if third == 0:
         return False
     before, last = _mean(arm.losses[third : 2 * third]), _mean(arm.losses[2 * third :])
-    return last < start and before - last > FALLS * (start - examination.battery.floor)
+    return min(start, before) - last > FALLS * (start - examination.battery.floor)
 
 
 def _recovers(examination: Examination, plain: Arm) -> bool:
