@@ -152,7 +152,7 @@ def timm_features_without_gradients(seed: int, faulty: bool) -> Given:
 
 
 def _vit(seed: int) -> nn.Module:
-    return timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, num_classes=10, depth=6)
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, img_size=64, num_classes=4, depth=6)
 
 
 @fault(
@@ -163,7 +163,7 @@ def _vit(seed: int) -> nn.Module:
 def timm_vit_with_the_decay_of_adamw(seed: int, faulty: bool) -> Given:
     model = _vit(seed)
     optimizer = Adam(model.parameters(), 5e-4, weight_decay=0.3 if faulty else 0.0)
-    return _read(model, large_digits(seed), optimizer=optimizer)
+    return _read(model, large(seed), optimizer=optimizer)
 
 
 @fault(
@@ -173,7 +173,7 @@ def timm_vit_with_the_decay_of_adamw(seed: int, faulty: bool) -> Given:
 )
 def timm_vit_at_the_rate_of_sgd(seed: int, faulty: bool) -> Given:
     model = _vit(seed)
-    return _read(model, large_digits(seed), optimizer=adam(model, 3e-2 if faulty else 5e-4))
+    return _read(model, large(seed), optimizer=adam(model, 3e-2 if faulty else 5e-4))
 
 
 @fault(
