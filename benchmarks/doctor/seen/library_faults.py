@@ -12,7 +12,7 @@ from benchmarks.doctor.cases import Given, accuracy, batched, fault
 from benchmarks.doctor.libraries import ResNetUNet, colored, precise
 from benchmarks.doctor.nets import adam, classify, segment, sgd
 from benchmarks.doctor.pictures import Pictures, cells, digits
-from benchmarks.doctor.scores import iou_above
+from benchmarks.doctor.scores import iou_above, mean_iou
 from benchmarks.doctor.seen.sound_libraries import large, masks_of_one
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,7 +99,7 @@ def auxiliary_head_without_a_loss(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/msminhas93/DeepLabv3FineTuning/issues/5 (more than 1 value per channel: the last batch of one)",
     "bn-small-batch",
-    updates=12,
+    updates=40,
 )
 def deeplab_with_a_last_batch_of_one(seed: int, faulty: bool) -> Given:
     pictures = cells(seed, num=65, size=64).normalized()
@@ -111,7 +111,7 @@ def deeplab_with_a_last_batch_of_one(seed: int, faulty: bool) -> Given:
     def loss(found: dict[str, Tensor], masks: Tensor) -> Tensor:
         return F.cross_entropy(found["out"], masks)
 
-    return segment(model, pictures, loss, adam(model), batches=batches)
+    return segment(model, pictures, loss, adam(model), batches=batches, score=precise(mean_iou))
 
 
 @fault(

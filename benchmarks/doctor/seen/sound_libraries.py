@@ -44,7 +44,7 @@ def torchvision_mobilenet_v3(seed: int) -> Given:
     return classify(model, large(seed), score=precise(accuracy))
 
 
-@sound(f"https://github.com/pytorch/vision: models.efficientnet_b0; {SLOW}", score=0.35, updates=32)
+@sound(f"https://github.com/pytorch/vision: models.efficientnet_b0; {SLOW}", score=0.35, updates=80)
 def torchvision_efficientnet_b0(seed: int) -> Given:
     model = models.efficientnet_b0(num_classes=4)
     return classify(model, large(seed), score=precise(accuracy))
