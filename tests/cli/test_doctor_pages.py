@@ -53,3 +53,12 @@ def test_what_is_said_of_a_check_is_text_and_no_markup():
     page = pages([card])[f"{card['id']}.md"]
     assert r"a < b and \*c\* in \<d>" in page
     assert r"| A\|B | 0.5 |" in page
+
+
+def test_the_committed_pages_are_what_the_checks_say_now():
+    written = pages(cards())
+    there = {path.name: path.read_text() for path in DOCS.iterdir()}
+    changed = sorted(name for name in written.keys() | there.keys() if written.get(name) != there.get(name))
+    assert changed == [], (
+        "docs/doctor is out of date: run `make docs` and commit what it writes (and delete what it left)"
+    )

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from provenet.doctor.case import read_case
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.consult import examine
+from provenet.doctor.double import doubled
 from provenet.doctor.examination import Examination
 from provenet.records.finding import Diagnosis, Finding
 
@@ -257,6 +258,19 @@ def test_a_net_is_what_it_was(kind):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     with Untouched(model, optimizer, batches):
         examined(model, optimizer=optimizer, batches=batches)
+
+
+def test_copies_of_an_optimizer_share_no_state():
+    model = Net()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for parameter in model.parameters():
+        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    with doubled(read_case(model, [batch()], CE, optimizer)) as double:
+        first, second = double.new_optimizer(), double.new_optimizer()
+        for state in first.state.values():
+            state["momentum_buffer"].fill_(1.0)
+        states = [*second.state.values(), *optimizer.state.values(), *double.new_optimizer().state.values()]
+        assert states and not any(state["momentum_buffer"].any() for state in states)
 
 
 @pytest.mark.parametrize("kind", [Net, Busy, Locked, Stubborn])

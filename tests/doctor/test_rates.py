@@ -88,6 +88,7 @@ ILL = {
     "no norm, SGD at 3": ("lr-too-high", plain, sgd(3.0)),
     "batch norm, SGD at 300": ("lr-too-high", normed, sgd(300.0)),
     "layer norm, RMSprop at 0.5": ("lr-too-high", layered, lambda net: RMSprop(net.parameters(), 0.5)),
+    "no norm, SGD at 3e4": ("lr-too-high", plain, sgd(3e4)),
     "no norm, SGD at 1e-7": ("lr-too-low", plain, sgd(1e-7)),
     "batch norm, Adam at 1e-9": ("lr-too-low", normed, adam(1e-9)),
     "a rate of zero": ("lr-too-low", normed, sgd(0.0)),
@@ -246,3 +247,14 @@ def test_a_penalty_of_the_loss_on_weights_counts_as_decay() -> None:
 
     assert found(0.5)[:1] == ["weight-decay-too-high"]
     assert found(1e-2) == []
+
+
+def test_of_a_warm_up_the_rate_that_it_leads_to_is_judged():
+    def warming(optimizer: Optimizer) -> lr_scheduler.LRScheduler:
+        return lr_scheduler.LinearLR(optimizer, 0.01, total_iters=20)
+
+    found = examined(normed(), sgd(3000.0), schedule=warming)
+    assert found.findings and found.findings[0].id == "lr-too-high", str(found)
+    assert found.findings[0].evidence["lr"] == pytest.approx(3000.0)
+    after = examined(normed(), sgd(0.5), schedule=warming)
+    assert after.healthy, str(after)

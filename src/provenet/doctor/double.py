@@ -14,6 +14,9 @@ from provenet.doctor.case import Case, Loss
 from provenet.doctor.inventory import modules_of, slots_of
 from provenet.doctor.isolation import Kept, deep_copy, modules_behind, untouched
 
+_STORAGES = "torch"
+"""Key in the memo of `copy.deepcopy` under which `Tensor.__deepcopy__` keeps a table of its own."""
+
 
 class Double:
     """A net to work on. Use as made by `doubled`, which puts everything back.
@@ -27,7 +30,7 @@ class Double:
 
     def __init__(self, case: Case) -> None:
         self.case = case
-        self._memo: dict[int, Any] = {}
+        self._memo: dict[Any, Any] = {}
         self.model, self.loss_fn = case.model, case.loss_fn
         self.failure: Failure | None = None
         self._kept: list[Kept] = []
@@ -63,6 +66,8 @@ class Double:
         if self.case.optimizer is None:
             return None
         memo = dict(self._memo) if self.copied else {id(slot.tensor): slot.tensor for slot in slots_of(self.model)}
+        # Tensors remember here what storages were copied: shared, one training's momentum would be the next one's.
+        memo[_STORAGES] = dict(memo.get(_STORAGES, {}))
         return deep_copy(self.case.optimizer, memo)
 
     def counterpart(self, thing: Any) -> Any:

@@ -159,7 +159,7 @@ def untouched(roots: Iterable[nn.Module], weights: bool) -> Iterator[None]:
                 one.restore()
 
 
-def deep_copy(things: Any, memo: dict[int, Any]) -> Any:
+def deep_copy(things: Any, memo: dict[Any, Any]) -> Any:
     """Return a deep copy; tensors inside a graph and generators, which refuse to be copied, are provided for.
 
     Args:

@@ -27,7 +27,11 @@ RECOVERY = 3
 CALM = 10.0
 """Updates that closing the loss gap would take along a straight slope, above which a loss that does follow its slope
 says that the rate is not too high."""
-LOWER = (0.1, 0.01, 0.001)
+LOWER = (0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7)
+LEAST = 1e-3
+"""What a rate that fails is tried with instead; below the least only while everything diverges."""
+WARM = 1 / 30
+"""Share of the highest rate at which training must learn without a warm-up; the whole rate is what it warms up for."""
 WILD, WORTH = 1.0, 0.01
 """The same number of updates, below which the very first one is promised more than there is to gain. Where training
 learns all the same, a hundredth of the rate is tried: no rate that is right to a factor of ten is beaten by that."""
@@ -60,7 +64,10 @@ def scaled(factor: float) -> Fix:
 
 def _lr_too_high(examination: Examination) -> Iterable[Finding]:
     case = examination.case
-    if case.optimizer is None or _warms_up(examination):
+    if case.optimizer is None:
+        return
+    if _warms_up(examination):
+        yield from _too_high_to_warm_up_for(examination)
         return
     stride = examination.stride
     if stride.straight() and _steps(examination, stride) > CALM:
@@ -80,6 +87,32 @@ def _lr_too_high(examination: Examination) -> Iterable[Finding]:
         evidence={"lr": lr, "lr_tried": better, "relative_update": stride.ratio} | compared.evidence(),
         message=f"At a rate of {lr:.3g} the loss {ends} in {compared.steps} updates; at {better:.3g} it falls"
         + ("." if _fails(examination, plain) else " clearly further."),
+        fix=_set_rate(better),
+        overrides=(f"optimizer.lr={better:.3g}",),
+        gain=round(compared.gain, 3),
+    )
+
+
+def _too_high_to_warm_up_for(examination: Examination) -> Iterable[Finding]:
+    lr, peak, probe = _rate(examination), _peak(examination), examination.probe
+    if lr == 0:
+        return
+    base = scaled(WARM * peak / lr)
+    plain = probe.single(base)
+    if plain is None or not _fails(examination, plain):
+        return
+    factor = _best(examination, LOWER, base)
+    compared = None if factor is None else probe.compare(scaled(factor), base, steps=LONG_STEPS)
+    if factor is None or compared is None or not _better(examination, plain, compared):
+        return
+    better = float(f"{peak * WARM * factor:.3g}")
+    yield Finding(
+        id="lr-too-high",
+        severity="error" if compared.diverged[0] == compared.repeats else "warning",
+        layer="optimizer",
+        evidence={"lr": peak, "lr_failing": peak * WARM, "lr_tried": better} | compared.evidence(),
+        message=f"The rate warms up to {peak:.3g}, but already {peak * WARM:.3g} learns nothing in {compared.steps} "
+        f"updates; at {better:.3g} the loss falls.",
         fix=_set_rate(better),
         overrides=(f"optimizer.lr={better:.3g}",),
         gain=round(compared.gain, 3),
@@ -166,6 +199,14 @@ def _rate(examination: Examination) -> float:
     return max((float(group.settings.get("lr") or 0.0) for group in groups), default=0.0)
 
 
+def _peak(examination: Examination) -> float:
+    """Return the highest rate that a schedule is known to give."""
+    groups = [highest_rate(group.settings) for group in examination.walk.groups if group.names]
+    course = examination.course
+    played = _rate(examination) / course.first if course is not None and course.bound and course.first > 0 else 0.0
+    return max([*groups, played])
+
+
 def _warms_up(examination: Examination) -> bool:
     """Return whether the rate is going to rise: then that of the first steps says little."""
     groups = [group.settings for group in examination.walk.groups]
@@ -235,15 +276,15 @@ def _recovers(examination: Examination, plain: Arm) -> bool:
     return not longer.diverged and longer.failure is None and _learned(examination, plain, _mean(longer.end), 2 * STUCK)
 
 
-def _best(examination: Examination, factors: Sequence[float]) -> float | None:
+def _best(examination: Examination, factors: Sequence[float], *base: Fix) -> float | None:
     """Return the factor of the rate that closes most of the gap in one training; None where there is no time."""
     found: list[tuple[float, float]] = []
     for factor in factors:
-        arm = examination.probe.single(scaled(factor))
+        arm = examination.probe.single(*base, scaled(factor))
         if arm is None:
             break
         found.append((_closed(examination, arm), factor))
-        if found[-1][0] > 0.5:
+        if found[-1][0] > 0.5 or (factor <= LEAST and not arm.diverged):
             break
     return max(found)[1] if found else None
 
@@ -267,7 +308,8 @@ CHECKS: tuple[Check, ...] = (
         "answer that knows nothing of the inputs and a perfect one, also when it is given three times as long where "
         "time made it short; the same with a tenth, a hundredth or a thousandth of the rate closes at least 20 % more "
         "of the gap. Where the first update alone is promised more than the whole gap, a hundredth of the rate is "
-        "tried in any case. Not tried where the loss follows its slope and an update is short.",
+        "tried in any case. Not tried where the loss follows its slope and an update is short. With a warm-up a "
+        "thirtieth of its highest rate is tried instead.",
         fix="Lower the rate as the probe did; usual are 0.1 for SGD with batch norm, 0.01 without, and 1e-3 for Adam.",
         before="optimizer = torch.optim.Adam(model.parameters(), lr=0.1)",
         after="optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)",
@@ -276,7 +318,8 @@ CHECKS: tuple[Check, ...] = (
         "rate only eases, as raw inputs or summed losses, hide it.",
         source="Schneider et al. (2021), Cockpit (the loss along a step); Smith (2017), learning-rate range test; the "
         "paired probe is ours.",
-        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "FALLS": FALLS, "CALM": CALM, "WILD": WILD, "GAIN": GAIN},
+        thresholds={"STUCK": STUCK, "RECOVERY": RECOVERY, "FALLS": FALLS, "CALM": CALM, "WILD": WILD, "GAIN": GAIN}
+        | {"WARM": WARM},
         hides=(
             "loss-not-finite",
             "exploding-gradients",

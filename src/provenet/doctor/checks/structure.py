@@ -38,6 +38,8 @@ the stride's multiples 1."""
 OFFSET = 1.5
 """Offset between two branches in places of the map where they meet. Half a place is what strides and interpolation
 leave; the limit is three quarters of the coarser map's place."""
+BLUR = 0.1
+"""The same as a share of the wider branch's reach: so far can weights as drawn move the middle of a wide view."""
 AGREEING = 5
 """Places, of six, that must see the offset in the same direction."""
 TURNED = 1.2
@@ -199,6 +201,12 @@ class _Apart:
     columns: float
     stride: float
     turned: float
+    limit: float
+
+    @property
+    def bad(self) -> bool:
+        """Whether an offset is larger than what sound nets have, or one branch is turned."""
+        return self.amount > self.limit or self.turned > TURNED
 
     @property
     def amount(self) -> float:
@@ -225,7 +233,8 @@ def _apart(one: Branch, other: Branch) -> _Apart | None:
     offsets = (one.places - other.places)[known]
     turned = float(torch.linalg.matrix_norm(_slopes(here, offsets), 2)) * one.stride / stride
     rows, columns = (_agreed(offsets[:, axis] / stride) for axis in range(2))
-    return _Apart(rows, columns, stride, turned)
+    limit = max(OFFSET, BLUR * max(one.reach, other.reach) / stride)
+    return _Apart(rows, columns, stride, turned, limit)
 
 
 def _positions(branch: Branch) -> Tensor:
@@ -252,11 +261,7 @@ def _skip_misaligned(examination: Examination) -> Iterator[Finding]:
         for merge in examination.gaze.merges
         for one, other in itertools.combinations(merge.branches, 2)
     )
-    bad = [
-        (apart, merge, one, other)
-        for apart, merge, one, other in pairs
-        if apart is not None and (apart.amount > OFFSET or apart.turned > TURNED)
-    ]
+    bad = [(apart, merge, one, other) for apart, merge, one, other in pairs if apart is not None and apart.bad]
     if not bad:
         return
     apart, merge, one, other = max(bad, key=lambda pair: (pair[0].turned > TURNED, pair[0].amount))
@@ -271,7 +276,7 @@ def _skip_misaligned(examination: Examination) -> Iterator[Finding]:
             "offset_rows_px": round(apart.rows * apart.stride, 1),
             "offset_columns_px": round(apart.columns * apart.stride, 1),
             "turned": round(apart.turned, 2),
-            "limit_places": OFFSET,
+            "limit_places": round(apart.limit, 2),
             "turned_limit": TURNED,
         },
         message=f"In {merge.layer or 'forward'} features of {one.layer or one.function} and of "
@@ -359,14 +364,15 @@ CHECKS = (
         cost="passes",
         shows="Borders of predicted regions are blurred or shifted, more than without the skip.",
         signal="The middle of what each branch of a merge depends on, traced back to the picture from six places: two "
-        f"branches look more than {OFFSET:g} places apart, in one direction from at least {AGREEING}; or their offset "
-        f"grows more than {TURNED:g} times as fast as the place moves (mirrored, or with rows and columns swapped).",
+        f"branches look more than {OFFSET:g} places (and a tenth of the wider one's reach) apart, in one direction "
+        f"from at least {AGREEING}; or their offset grows more than {TURNED:g} times as fast as the place moves "
+        "(mirrored, or with rows and columns swapped).",
         fix="Crop around the middle, pad on both sides, and interpolate to the same size.",
         before="skip = skip[:, :, :x.shape[2], :x.shape[3]]",
         after="skip = center_crop(skip, x.shape[2:])",
         silent="Half a place, as strides and interpolation leave it; padding of a row or column; branches that look at "
         "most of the picture (attention, global context).",
         source="Ronneberger, Fischer and Brox (2015), U-Net, figure 1: crops around the middle; method ours",
-        thresholds={"OFFSET": OFFSET, "AGREEING": AGREEING, "TURNED": TURNED, "WIDE": WIDE},
+        thresholds={"OFFSET": OFFSET, "BLUR": BLUR, "AGREEING": AGREEING, "TURNED": TURNED, "WIDE": WIDE},
     ),
 )
