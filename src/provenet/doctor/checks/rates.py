@@ -29,7 +29,9 @@ CALM = 10.0
 says that the rate is not too high."""
 LOWER = (0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7)
 LEAST = 1e-3
-"""What a rate that fails is tried with instead; below the least only while everything diverges."""
+"""What a rate that fails is tried with instead; below the least only while losses leap up."""
+LEAP = 10.0
+"""Highest loss over that at the start."""
 WARM = 1 / 30
 """Share of the highest rate at which training must learn without a warm-up; the whole rate is what it warms up for."""
 WILD, WORTH = 1.0, 0.01
@@ -284,9 +286,14 @@ def _best(examination: Examination, factors: Sequence[float], *base: Fix) -> flo
         if arm is None:
             break
         found.append((_closed(examination, arm), factor))
-        if found[-1][0] > 0.5 or (factor <= LEAST and not arm.diverged):
+        if found[-1][0] > 0.5 or (factor <= LEAST and not _wild(arm)):
             break
     return max(found)[1] if found else None
+
+
+def _wild(arm: Arm) -> bool:
+    """Return whether a training has diverged, or has come to rest after a leap."""
+    return arm.diverged or max(arm.losses) > LEAP * max(_mean(arm.start), 1e-6)
 
 
 def _mean(values: Sequence[float]) -> float:
