@@ -170,7 +170,7 @@ def collect(part: str) -> tuple[list[Case], list[Sound]]:
     """Return the faults and the sound nets that the modules of a part define, by module and place.
 
     Args:
-        part: a folder beside this file, "seen" or "unseen".
+        part: a folder beside this file, "seen", "unseen" or "fresh".
 
     Raises:
         ValueError: two of them have one name.
