@@ -16,8 +16,8 @@ from benchmarks.doctor.fresh.seg_nets import (
     Pyramid,
 )
 from benchmarks.doctor.fresh.seg_shared import binary, distances, found_points, multiclass, points, regress
-from benchmarks.doctor.nets import ResNet, adam, classify, conv_bn_relu, sgd
-from benchmarks.doctor.pictures import Pictures, cells, digits, shapes
+from benchmarks.doctor.nets import adam, conv_bn_relu, sgd
+from benchmarks.doctor.pictures import Pictures, cells, shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -117,26 +117,16 @@ def attention_over_the_batch(seed: int, faulty: bool) -> Given:
     return multiclass(model, shapes(seed, num=160).normalized(), None, adam(model, 2e-3))
 
 
-class _Neck(ResNet):
-    """A batch norm between the mean over the picture and the classifier, as in re-identification."""
-
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__(in_channels, num_classes, width=12)
-        self.neck = nn.Sequential(nn.Linear(48, 48), nn.BatchNorm1d(48), nn.ReLU())
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.layer3(self.layer2(self.layer1(self.stem(x))))
-        return self.fc(self.neck(x.mean((2, 3))))
-
-
-@fault("https://github.com/kazuto1011/deeplab-pytorch/issues/79 (momentum=0.999)", "bn-bad-momentum", updates=80)
+@fault("https://github.com/kazuto1011/deeplab-pytorch/issues/79 (momentum=0.999)", "bn-bad-momentum", updates=70)
 def momentum_of_another_framework(seed: int, faulty: bool) -> Given:
-    """Batch norms keep TensorFlow's momentum of 0.999, which here means that only the last batch counts."""
-    model, pictures = _Neck(1, 10), digits(seed).normalized()
+    """Batch norms keep TensorFlow's momentum of 0.999, so that only the last batch counts, a rest of two pictures."""
+    pictures, model = cells(seed, num=98, size=32).normalized(), EncoderDecoder(3, 1)
     for layer in model.modules():
-        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        if isinstance(layer, nn.BatchNorm2d):
             layer.momentum = 0.999 if faulty else 0.1
-    return classify(model, pictures, batches=batched(pictures.inputs, pictures.targets, 16))
+    masks = (pictures.targets > 0).float()[:, None]
+    batches = list(zip(pictures.inputs.split(16), masks.split(16), strict=True))
+    return binary(model, pictures, batches=batches)
 
 
 @fault("https://github.com/bonlime/keras-deeplab-v3-plus/issues/4 (Dropout(0.9) for keep_prob=0.9)", "dropout-too-high")
@@ -238,14 +228,17 @@ def _heavy_peaks(found: Tensor, wanted: Tensor) -> Tensor:
     updates=80,
 )
 def sigmoid_after_every_convolution(seed: int, faulty: bool) -> Given:
-    """All hidden activations of a net for distances are sigmoids."""
-    model = FullyConv(1, 1)
-    if faulty:
-        for stage in model.stages:
-            assert isinstance(stage, nn.Sequential)
-            stage[1], stage[3] = nn.Sigmoid(), nn.Sigmoid()
-    pictures = distances(seed)
-    return regress(model, Pictures(pictures.inputs, pictures.targets[:, None], pictures.test), None, sgd(model, 0.01))
+    """All hidden activations of an hourglass for distances are sigmoids."""
+    layers, kind = list[nn.Module](), nn.Sigmoid if faulty else nn.ReLU
+    for before, after, stride in ((1, 16, 1), (16, 32, 2), (32, 32, 2), (32, 32, 1)):
+        layers += [nn.Conv2d(before, after, 3, stride, 1), kind()]
+    for before, after in ((32, 32), (32, 16)):
+        layers += [nn.ConvTranspose2d(before, after, 4, 2, 1), kind()]
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight)
+    model, pictures = nn.Sequential(*layers, nn.Conv2d(16, 1, 3, padding=1)), distances(seed)
+    return regress(model, Pictures(pictures.inputs, pictures.targets[:, None], pictures.test), None, adam(model, 3e-3))
 
 
 @fault(

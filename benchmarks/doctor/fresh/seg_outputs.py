@@ -167,7 +167,11 @@ def tanh_for_metres(seed: int, faulty: bool) -> Given:
     return regress(model, Pictures(pictures.inputs, pictures.targets[:, None], pictures.test), None, adam(model, 1e-2))
 
 
-@fault("common pattern: class numbers regressed by a net with one output, a question of many forums", "loss-mismatch")
+@fault(
+    "common pattern: class numbers regressed by a net with one output, as in many forums",
+    "loss-mismatch",
+    updates=100,
+)
 def class_numbers_by_squared_error(seed: int, faulty: bool) -> Given:
     """Five classes are one output that is to be 0 to 4, with a squared error; its rounding is the class."""
     drawn, names = shapes(seed, num=128).normalized(), torch.tensor([2, 0, 3, 1, 4])

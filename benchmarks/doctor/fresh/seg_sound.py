@@ -50,11 +50,11 @@ class _GroupConv(nn.Sequential):
         super().__init__(*layers)
 
 
-@sound("https://github.com/wolny/pytorch-3dunet (group norm, batches of one)", score=0.5, updates=200)
-def group_norm_with_two_pictures(seed: int) -> Given:
-    """Batches of two, which group norm does not mind."""
+@sound("https://github.com/wolny/pytorch-3dunet (group norm, batches of one)", score=0.4, updates=200)
+def group_norm_with_four_pictures(seed: int) -> Given:
+    """Batches of four, which group norm does not mind."""
     pictures = shapes(seed, num=128).normalized()
-    return multiclass(UNet(1, 5, block=_GroupConv), pictures, batches=batched(pictures.inputs, pictures.targets, 2))
+    return multiclass(UNet(1, 5, block=_GroupConv), pictures, batches=batched(pictures.inputs, pictures.targets, 4))
 
 
 def _void(masks: Tensor) -> Tensor:

@@ -93,7 +93,11 @@ def _upscaled(seed: int) -> Pictures:
     return Pictures(inputs, small.targets, (held_out, small.test[1]))
 
 
-@fault("https://github.com/wkentaro/pytorch-fcn/pull/56 (return to train mode after validation)", "eval-mode-training")
+@fault(
+    "https://github.com/wkentaro/pytorch-fcn/pull/56 (train mode after validation)",
+    "eval-mode-training",
+    updates=100,
+)
 def left_in_eval_after_validation(seed: int, faulty: bool) -> Given:
     """Validation sets eval mode, and nothing sets it back; here from the first update on."""
     model = UNet(1, 5)
