@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from provenet.doctor.checks.outputs import CHECKS
+from provenet.doctor.checks import axes, outputs
+
+CHECKS = (*outputs.CHECKS, *axes.CHECKS)
 
 
 class Headed(nn.Module):
@@ -40,6 +42,12 @@ def own_focal(outputs: Tensor, targets: Tensor) -> Tensor:
     return ((targets - probs).abs() ** 2 * F.binary_cross_entropy(probs, targets, reduction="none")).mean()
 
 
+def squashed_focal(outputs: Tensor, targets: Tensor) -> Tensor:
+    probs = outputs.sigmoid()
+    each = F.binary_cross_entropy_with_logits(probs, targets, reduction="none")
+    return ((targets - probs).abs() ** 2 * each).mean()
+
+
 def images() -> Tensor:
     torch.manual_seed(0)
     return torch.randn(16, 3, 8, 8)
@@ -61,6 +69,10 @@ ILL = [
     ("sigmoid-before-bce-logits", lambda: Headed(1, torch.sigmoid, True), BCE, MASKS),
     ("sigmoid-before-bce-logits", lambda: Headed(1, lambda x: 1 / (1 + (-x).exp()), True), BCE, MASKS),
     ("sigmoid-before-bce-logits", lambda: Headed(1, nn.Sigmoid(), True), own_focal, MASKS),
+    ("sigmoid-before-bce-logits", lambda: Headed(1, lambda x: x, True), squashed_focal, MASKS),
+    ("softmax-before-ce", lambda: Headed(4, lambda x: x), lambda out, y: F.cross_entropy(out.softmax(1), y), CLASSES),
+    ("softmax-wrong-dim", lambda: Headed(4, lambda x: x, True), lambda out, y: CE(out.view(-1, 4), y.view(-1)), PLACES),
+    ("softmax-wrong-dim", lambda: Headed(4, lambda x: x.reshape(-1, 4), True), CE, PLACES.flatten()),
     ("nll-without-logsoftmax", lambda: Headed(4, lambda x: x), NLL, CLASSES),
     ("nll-without-logsoftmax", lambda: Headed(4, nn.Softmax(1)), NLL, CLASSES),
     ("nll-without-logsoftmax", lambda: Headed(4, lambda x: x, True), lambda out, y: F.nll_loss(out, y), PLACES),
@@ -85,6 +97,39 @@ def test_ill_nets_are_named(look, id, make, loss, targets):
     torch.manual_seed(0)
     found = look(CHECKS, (make(), [(images(), targets)], loss, None))
     assert found.findings[0].id == id or {finding.id for finding in found.findings} >= {id, "softmax-before-ce"}
+
+
+def in_rows(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs.permute(0, 2, 3, 1).reshape(-1, 4), targets.reshape(-1))
+
+
+def right_focal(outputs: Tensor, targets: Tensor) -> Tensor:
+    each = F.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+    return ((targets - outputs.sigmoid()).abs() ** 2 * each).mean()
+
+
+class Calm(Headed):
+    """A net whose first answers all lie within (0, 1), by a bias."""
+
+    def __init__(self) -> None:
+        super().__init__(1, lambda x: F.interpolate(x, scale_factor=2.0), True)
+        nn.init.normal_(self.head.weight, std=1e-3)
+        nn.init.constant_(self.head.bias, 0.3)
+
+
+@pytest.mark.parametrize(
+    ("make", "loss", "targets"),
+    [
+        (lambda: Headed(4, lambda x: x, True), in_rows, PLACES),
+        (lambda: Headed(4, lambda x: x.flatten(2).transpose(1, 2).reshape(-1, 4), True), CE, PLACES.flatten()),
+        (lambda: Headed(1, lambda x: x, True), right_focal, MASKS),
+        (Calm, BCE, MASKS.repeat_interleave(2, 2).repeat_interleave(2, 3)),
+    ],
+    ids=["a permutation before the view", "a transposition before it", "a focal loss", "outputs between 0 and 1"],
+)
+def test_what_looks_alike_and_is_right_is_left_alone(look, make, loss, targets):
+    torch.manual_seed(0)
+    assert look(CHECKS, (make(), [(images(), targets)], loss, None)).findings == ()
 
 
 def test_sound_nets_get_no_finding(look, sound):

@@ -258,3 +258,23 @@ def test_of_a_warm_up_the_rate_that_it_leads_to_is_judged():
     assert found.findings[0].evidence["lr"] == pytest.approx(3000.0)
     after = examined(normed(), sgd(0.5), schedule=warming)
     assert after.healthy, str(after)
+
+
+FADING = {
+    "exponential, a tenth": lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.1),
+    "steps of two": lambda optimizer: lr_scheduler.StepLR(optimizer, 2, 0.1),
+    "function": lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: 0.8**step),
+}
+LASTING = {
+    "exponential, nine tenths": lambda optimizer: lr_scheduler.ExponentialLR(optimizer, 0.9),
+    "steps of seven": lambda optimizer: lr_scheduler.StepLR(optimizer, 7, 0.1),
+    "five epochs down to zero": lambda optimizer: lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / 5)),
+    "cosine of three": lambda optimizer: lr_scheduler.CosineAnnealingLR(optimizer, 3),
+    "one cycle": lambda optimizer: lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=100),
+}
+
+
+@pytest.mark.parametrize("name", FADING | LASTING)
+def test_a_schedule_that_takes_the_rate_away_at_once_is_named(name: str) -> None:
+    found = examined(normed(), sgd(0.05), schedule=(FADING | LASTING)[name], checks=rates.CHECKS).findings
+    assert [(one.id, one.layer) for one in found] == [("lr-too-low", "schedule")] * (name in FADING)

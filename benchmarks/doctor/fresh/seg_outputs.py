@@ -106,7 +106,7 @@ def dice_of_thresholded_masks(seed: int, faulty: bool) -> Given:
     def loss_fn(logits: Tensor, masks: Tensor) -> Tensor:
         if not faulty:
             return soft_dice(logits, masks)
-        found = torch.tensor((logits.sigmoid() > 0.5).float().tolist(), requires_grad=True)
+        found = (logits.sigmoid() > 0.5).float().detach().requires_grad_()
         return 1 - overlap(found, masks)
 
     return binary(UNet(3, 1), cells(seed, num=96, size=32).normalized(), loss_fn)
@@ -164,7 +164,7 @@ def tanh_for_metres(seed: int, faulty: bool) -> Given:
     pictures = distances(seed)
     last: nn.Module = nn.Tanh() if faulty else nn.Identity()
     model = EncoderDecoder(1, 1, last)
-    return regress(model, Pictures(pictures.inputs, pictures.targets[:, None], pictures.test), None, adam(model, 1e-2))
+    return regress(model, Pictures(pictures.inputs, pictures.targets[:, None], pictures.test), None, adam(model, 5e-3))
 
 
 @fault(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from benchmarks.doctor.cases import Batch, Given, LossFn, batched
 from benchmarks.doctor.nets import ResNet, adam, segment
-from benchmarks.doctor.pictures import Pictures, digits
+from benchmarks.doctor.pictures import Pictures, digits, shapes
 from benchmarks.doctor.scores import fit, iou_above, outputs
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -111,6 +111,18 @@ def points(seed: int, num: int = 128, num_test: int = 48, size: int = 32, sigma:
     return _cut(images[:, None], maps, num)
 
 
+def contrasts(seed: int, num: int = 160) -> Pictures:
+    """Return discs brighter and squares darker than a ground of any grey, as classes 1 and 2."""
+    drawn, total = shapes(seed, num, 32, 48, (5, 9)), num + 48
+    masks = torch.cat([drawn.targets, drawn.test[1]])
+    masks = torch.where(masks > 2, 0, masks)
+    draw = torch.Generator().manual_seed(seed)
+    steps = torch.tensor([0.0, 0.6, -0.6])[masks][:, None]
+    grey = 3 * torch.rand(total, 1, 1, 1, generator=draw) - 1.5
+    images = grey + steps + 0.05 * torch.randn(steps.shape, generator=draw)
+    return Pictures(images[:num], masks[:num], (images[num:], masks[num:]))
+
+
 def _cut(images: Any, targets: Any, num: int) -> Pictures:
     inputs, wanted = torch.from_numpy(images).float(), torch.from_numpy(targets)
     return Pictures(inputs[:num], wanted[:num], (inputs[num:], wanted[num:])).normalized()
@@ -141,8 +153,8 @@ def _trained() -> dict[str, Tensor]:
         torch.manual_seed(0)
         model, pictures = ResNet(1, 5, width=12), digits_from(0, 0, 320)
         optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-        for _ in range(6):
-            for inputs, targets in batched(pictures.inputs, pictures.targets, 64):
+        for _ in range(8):
+            for inputs, targets in batched(pictures.inputs, pictures.targets):
                 optimizer.zero_grad()
                 F.cross_entropy(model(inputs), targets).backward()
                 optimizer.step()

@@ -145,7 +145,7 @@ def siamese_change_detection(seed: int) -> Given:
     return binary(_Change(), Pictures(*train, pair(old.test[0], new.test[0], new.test[1])), dice_and_bce)
 
 
-@sound("https://github.com/foamliu/Deep-Image-Matting-PyTorch (alpha between 0 and 1)", score=0.5)
+@sound("https://github.com/foamliu/Deep-Image-Matting-PyTorch (alpha from 0 to 1)", ("mask-interpolated",), 0.5)
 def alpha_of_soft_edges(seed: int) -> Given:
     """Masks are shares of foreground, soft at the edges on purpose; sigmoid and L1."""
     pictures = shapes(seed, num=128, sides=(5, 9)).normalized()

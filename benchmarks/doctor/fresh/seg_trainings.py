@@ -95,7 +95,7 @@ def epochs_counted_in_updates(seed: int, faulty: bool) -> Given:
     """A schedule whose step_size is in epochs is stepped after every update."""
     model = EncoderDecoder(3, 1)
     optimizer = sgd(model, 0.1)
-    schedule = lr_scheduler.StepLR(optimizer, step_size=3 if faulty else 3 * 16, gamma=0.1)
+    schedule = lr_scheduler.StepLR(optimizer, step_size=5 if faulty else 5 * 16, gamma=0.1)
     pictures = cells(seed, num=256, size=32).normalized()
     return binary(model, pictures, dice_and_bce, optimizer, schedule=schedule)
 

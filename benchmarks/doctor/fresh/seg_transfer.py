@@ -110,13 +110,12 @@ def left_in_eval_after_validation(seed: int, faulty: bool) -> Given:
 )
 def norms_frozen_from_scratch(seed: int, faulty: bool) -> Given:
     """The recipe's freeze_bn puts all batch norms into eval mode, in a net that starts from nothing."""
-    model = TorchvisionResNet(BasicBlock, [1, 1, 1, 1], num_classes=10)
-    model.conv1 = nn.Conv2d(1, 64, 3, 1, 1, bias=False)
+    model = ResNet(1, 10, blocks=2)
     if faulty:
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
-    return classify(model, digits(seed), None, adam(model, 1e-3))
+    return classify(model, digits(seed).normalized(), None, sgd(model, 0.05))
 
 
 class _NoisyUNet(UNet):

@@ -18,6 +18,9 @@ HORIZON = 2000
 LOW = 0.5
 """Share of its peak below which a rate counts as decayed."""
 
+FADED = 1e-3
+"""Share of its peak below which a rate has come to nothing."""
+
 
 @dataclass(frozen=True, eq=False)
 class Course:
@@ -45,6 +48,16 @@ class Course:
         """Whether the rate falls clearly after its peak."""
         peak = self.factors.index(max(self.factors)) if self.factors else 0
         return min(self.factors[peak:], default=1.0) < LOW
+
+    @property
+    def fades(self) -> tuple[int, float] | None:
+        """The step at which the rate is below `FADED` of its peak, and how many steps at the peak all before are worth.
+
+        None where it never is, or goes to 0 itself: that is an end which somebody planned.
+        """
+        peak = self.factors.index(max(self.factors)) if self.factors else 0
+        step = next((step for step in range(peak, len(self.factors)) if self.factors[step] < FADED), None)
+        return None if step is None or self.factors[step] == 0 else (step, sum(self.factors[:step]))
 
     @property
     def first(self) -> float:

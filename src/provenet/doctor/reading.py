@@ -150,10 +150,17 @@ def _last_op(trace: Trace) -> Op | None:
 
 
 def _target(op: Op | None, targets: Any) -> Tensor | None:
-    """Return the tensor that the loss compares with: as it went into torch's loss function, else as given."""
-    if op is not None and len(op.inputs) > 1 and op.inputs[1].value is not None:
-        return op.inputs[1].value
-    return main_tensor(targets) if not isinstance(targets, Tensor) else targets
+    """Return the tensor that the loss compares with: as it went into torch's loss function, else as given.
+
+    Targets that the loss only strings together, pixel after pixel, are taken as given: with the shape of the scores.
+    """
+    given = main_tensor(targets) if not isinstance(targets, Tensor) else targets
+    if op is None or len(op.inputs) < 2 or op.inputs[1].value is None:
+        return given
+    judged = op.inputs[1].value
+    if given is None or judged.dim() >= given.dim() or judged.numel() != given.numel():
+        return judged
+    return given if torch.equal(judged.flatten().float(), given.flatten().float()) else judged
 
 
 def _task(score: Tensor | None, target: Tensor | None) -> tuple[Task, int | None, bool]:

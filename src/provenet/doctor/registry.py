@@ -6,6 +6,7 @@ from provenet.doctor.check import Check
 from provenet.doctor.checks import (
     activity,
     augmentation,
+    axes,
     classes,
     contents,
     copies,
@@ -30,6 +31,7 @@ from provenet.doctor.checks import (
 
 CHECKS: tuple[Check, ...] = (
     *outputs.CHECKS,
+    *axes.CHECKS,
     *losses.CHECKS,
     *labels.CHECKS,
     *graph.CHECKS,

@@ -26,7 +26,9 @@ def _loss_sign(examination: Examination) -> Iterable[Finding]:
     known = reading.loss or reading.applied or reading.given in PROBABILITIES
     losses = battery.own if known else battery.unit
     perfect, wrong = losses.get("perfect", math.nan), losses.get("wrong", math.nan)
-    if not perfect - wrong > MARGIN * max(abs(perfect), abs(wrong)):
+    least = MARGIN * max(abs(perfect), abs(wrong))
+    # Where both are worse than knowing nothing, answers do not reach the loss in the order of the targets.
+    if not perfect - wrong > least or losses.get("uniform", wrong) < wrong - least:
         return
     yield Finding(
         id="loss-sign",
@@ -106,7 +108,8 @@ CHECKS: tuple[Check, ...] = (
         look=_loss_sign,
         cost="static",
         shows="The loss falls as it should, and accuracy or overlap falls with it.",
-        signal="Made-up answers of the right shape: the loss of the perfect one is above that of the wrong one.",
+        signal="Made-up answers of the right shape: the loss of the perfect one is above that of the wrong one, and "
+        "that of one that knows nothing is not below both.",
         fix="Turn the sign round; minimise 1 - score.",
         before="loss = dice_score(outputs.sigmoid(), masks)",
         after="loss = 1 - dice_score(outputs.sigmoid(), masks)",

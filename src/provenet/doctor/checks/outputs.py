@@ -11,7 +11,7 @@ from torch import Tensor
 
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
-from provenet.doctor.kinds import ACTIVATION, DROPOUT, PROBABILITIES, RECTIFIER, SHAPE
+from provenet.doctor.kinds import ACTIVATION, DROPOUT, LINEAR, NORM, POOL, PROBABILITIES, RECTIFIER, RESIZE, SHAPE
 from provenet.doctor.reading import Reading
 from provenet.doctor.recorder import Op
 from provenet.records.finding import Finding
@@ -28,51 +28,83 @@ CLIPPED = 0.05
 """Share of scores at a hard limit from which clipping is no mere guard."""
 
 _EXPECTS = {"log_softmax": "log-softmax", "softmax": "softmax", "sigmoid": "a sigmoid"}
+_WITHOUT = "Give the scores to the loss function as they are; keep probabilities for what else the loss computes."
+_SQUASHES = ("softmax", "sigmoid", "hardsigmoid")
+_KEEPS = SHAPE | DROPOUT | POOL | RESIZE
+"""What gives values outside of [0, 1] only where it was given some."""
 _HARD = {"relu", "relu6", "threshold", "hardtanh", "clamp", "clamp_min", "maximum"}
 _SOFT = ACTIVATION - RECTIFIER - PROBABILITIES - {"glu", "maximum"}
 _HARMS = ("vanishing-gradients", "cannot-overfit-batch", "bad-initial-loss", "lr-too-low", "saturating-activations")
 
 
 def _softmax_before_ce(examination: Examination) -> Iterable[Finding]:
-    reading = examination.reading
-    if reading.applied not in ("log_softmax", "softmax") or not _distribution(reading):
+    reading, squashed = examination.reading, _squashed_in_loss(examination)
+    if reading.applied not in ("log_softmax", "softmax") or not (
+        _distribution(reading) or _made_by(squashed, "softmax")
+    ):
         return
     width = reading.width or 2
     floor = math.log(1 + (width - 1) / math.e)
     yield Finding(
         id="softmax-before-ce",
         severity="error",
-        layer=_layer(reading.maker),
+        layer=_layer(squashed or reading.maker),
         evidence={
-            "output_sums": _sum_of(reading),
+            "output_sums": _sum_of(reading) if squashed is None else 1.0,
             "classes": width,
             "lowest_loss_possible": round(floor, 3),
             "loss_of_a_guess": round(math.log(width), 3),
         },
-        message=f"The net returns probabilities, and the loss applies {_EXPECTS[reading.applied]} to them once more: "
+        message=f"{'The loss makes' if squashed else 'The net returns'} probabilities, and "
+        f"{'cross_entropy' if squashed else 'the loss'} applies {_EXPECTS[reading.applied]} to them once more: "
         f"a cross-entropy cannot fall below {floor:.2f}, however right the answers are.",
-        fix="Return the raw scores: take the softmax out of the net, and apply it where probabilities are wanted.",
+        fix=_WITHOUT
+        if squashed
+        else "Return the raw scores: take the softmax out of the net, and apply it where probabilities are wanted.",
     )
 
 
 def _sigmoid_before_bce_logits(examination: Examination) -> Iterable[Finding]:
-    reading = examination.reading
-    score = reading.score
+    reading, squashed = examination.reading, _squashed_in_loss(examination)
+    score = reading.score if squashed is None else squashed.outputs[0].value
     if reading.applied != "sigmoid" or score is None:
         return
-    inside = bool(((score > 0) & (score < 1)).all()) and score.numel() >= VALUES and reading.given not in _HARD
-    if not (reading.given in ("sigmoid", "hardsigmoid") or _distribution(reading) or inside):
+    inside = bool(((score > 0) & (score < 1)).all()) and score.numel() >= VALUES and not _free(examination)
+    made = squashed is not None or reading.given in ("sigmoid", "hardsigmoid")
+    if not (made or _distribution(reading) or inside):
         return
     low, high = float(score.min()), float(score.max())
     yield Finding(
         id="sigmoid-before-bce-logits",
         severity="error",
-        layer=_layer(reading.maker),
+        layer=_layer(squashed or reading.maker),
         evidence={"output_min": low, "output_max": high, "highest_probability": 0.731, "lowest_probability": 0.5},
-        message=f"The outputs lie in [{low:.3g}, {high:.3g}] already, and the loss applies a sigmoid once more: "
+        message=f"{'The loss makes probabilities' if squashed else 'The outputs lie'} in [{low:.3g}, {high:.3g}] "
+        f"{'itself' if squashed else 'already'}, and {reading.loss or 'the loss'} applies a sigmoid once more: "
         "it sees probabilities between 0.50 and 0.73 only, so that nothing can be denied.",
-        fix="Return the raw scores, or use nn.BCELoss() with the sigmoid that is there.",
+        fix=_WITHOUT if squashed else "Return the raw scores, or use nn.BCELoss() with the sigmoid that is there.",
     )
+
+
+def _squashed_in_loss(examination: Examination) -> Op | None:
+    """Return the op of the loss that makes probabilities of what torch's own loss function takes for scores."""
+    op, trace = examination.reading.op, examination.walk.trace
+    if op is None or not op.inputs or op.function not in ("cross_entropy", "binary_cross_entropy_with_logits"):
+        return None
+    maker = trace.maker(op.inputs[0])
+    return maker if maker is not None and maker.layer == "loss" and _made_by(maker, *_SQUASHES) else None
+
+
+def _made_by(op: Op | None, *functions: str) -> bool:
+    return op is not None and op.function in functions
+
+
+def _free(examination: Examination) -> bool:
+    """Return whether the scores come from something that does not keep them within bounds, or clips them on purpose."""
+    maker = examination.reading.maker
+    while _made_by(maker, *_KEEPS) and maker is not None and maker.inputs:
+        maker = examination.walk.trace.makers.get(maker.inputs[0].token)
+    return _made_by(maker, *LINEAR, *NORM, *_HARD)
 
 
 def _nll_without_logsoftmax(examination: Examination) -> Iterable[Finding]:
@@ -121,47 +153,6 @@ def _activation_on_logits(examination: Examination) -> Iterable[Finding]:
     )
 
 
-def _softmax_wrong_dim(examination: Examination) -> Iterable[Finding]:
-    reading = examination.reading
-    found = _wrong_axis(reading)
-    if found is None:
-        others = examination.dependence.others
-        if others.function not in ("softmax", "log_softmax"):
-            return
-        found = 0
-        layer, where = others.layer, "over the samples of the batch"
-    else:
-        layer, where = _layer(reading.maker), _axis_words(reading, found)
-    yield Finding(
-        id="softmax-wrong-dim",
-        severity="error",
-        layer=layer,
-        evidence={"axis": found, "axis_wanted": 1, "sum_over_classes": _sum_of(reading)},
-        message=f"The softmax runs {where}, not over the classes: what a sample is given depends on other values than "
-        "its own scores.",
-        fix="Give the class axis: softmax(scores, dim=1) for N K and N K H W.",
-    )
-
-
-def _wrong_axis(reading: Reading) -> int | None:
-    """Return the axis over which the net's own softmax sums to one, where that is not the class axis."""
-    score = reading.score
-    if reading.given not in ("softmax", "log_softmax") or score is None or score.dim() < 2:
-        return None
-    if score.shape[1] == 1:
-        return 1
-    probabilities = score.float().exp() if reading.given == "log_softmax" else score.float()
-    if _sums(probabilities, 1):
-        return None
-    return next((axis for axis in (0, *range(2, score.dim())) if _sums(probabilities, axis)), None)
-
-
-def _axis_words(reading: Reading, axis: int) -> str:
-    if axis == 1:
-        return "over an axis of length 1, where it always gives 1"
-    return "over the samples of the batch" if axis == 0 else "over the places of the picture"
-
-
 def _distribution(reading: Reading) -> bool:
     """Return whether the scores are probabilities over the classes, by the op that made them or by their values."""
     score = reading.score
@@ -208,7 +199,7 @@ CHECKS: tuple[Check, ...] = (
         cost="static",
         shows="The loss begins near that of a guess, falls slowly and stays far above zero; gradients are small.",
         signal="The loss applies softmax or log-softmax to the net's outputs, and these were made by a softmax, or are "
-        "at least 0 and sum to 1 for every sample.",
+        "at least 0 and sum to 1 for every sample; or the loss itself gives what a softmax made to cross_entropy.",
         fix="Return raw scores from forward; take the softmax where probabilities are shown.",
         before="def forward(self, x):\n    return F.softmax(self.head(x), dim=1)   # with nn.CrossEntropyLoss()",
         after="def forward(self, x):\n    return self.head(x)   # with nn.CrossEntropyLoss()",
@@ -225,7 +216,8 @@ CHECKS: tuple[Check, ...] = (
         cost="static",
         shows="The loss stays near 0.69 or above 0.3; a mask is never empty, as no probability falls below one half.",
         signal="The loss applies a sigmoid to the net's outputs, and these were made by a sigmoid or softmax, or lie "
-        "in (0, 1) without exception.",
+        "in (0, 1) without exception though no layer made them last; or the loss itself gives what a sigmoid made to "
+        "binary_cross_entropy_with_logits.",
         fix="Return raw scores, or use nn.BCELoss().",
         before="return torch.sigmoid(self.head(x))   # with nn.BCEWithLogitsLoss()",
         after="return self.head(x)                  # with nn.BCEWithLogitsLoss()",
@@ -278,28 +270,6 @@ CHECKS: tuple[Check, ...] = (
             "bad-initial-loss",
             "vanishing-gradients",
             "saturating-activations",
-        ),
-    ),
-    Check(
-        id="softmax-wrong-dim",
-        look=_softmax_wrong_dim,
-        cost="passes",
-        shows="Answers for one picture change with the others in the batch, or with other places of the picture.",
-        signal="Outputs of the net's own softmax sum to 1 over another axis than the classes; or a softmax within the "
-        "net is where samples begin to depend on each other.",
-        fix="Name the class axis, dim=1.",
-        before="F.softmax(scores)             # N K: an implicit dim; or dim=0",
-        after="F.softmax(scores, dim=1)",
-        silent="N = K by chance: values decide, not lengths. Softmax over places within the net (spatial attention).",
-        source="torch.nn.functional.softmax, parameter dim.",
-        thresholds={"SUMS": SUMS},
-        hides=(
-            "batch-mixing",
-            "bad-initial-loss",
-            "cannot-overfit-batch",
-            "vanishing-gradients",
-            "loss-mismatch",
-            "constant-output",
         ),
     ),
 )

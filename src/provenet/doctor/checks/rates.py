@@ -46,6 +46,9 @@ STILL = 1e-5
 FROZEN = 1e-6
 """The same, from which it is said also where the probe cannot show it: a task may be too hard for a short training, but
 weights that change by a tenth in 100,000 updates learn nothing."""
+EPOCHS = 6.0
+"""Steps at the full rate that a schedule must leave. Of exponential decays 0.83 leaves as many; usual are 0.9 and more,
+and steps of seven and more epochs."""
 USUAL = 10.0
 """The same number of updates, for the rate that is tried instead; a tenth of it as well."""
 LEARNED = 0.05
@@ -146,7 +149,10 @@ def _better(examination: Examination, plain: Arm, compared: Comparison) -> bool:
 
 
 def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
-    if examination.case.optimizer is None or _warms_up(examination):
+    if examination.case.optimizer is None:
+        return
+    yield from _fading(examination)
+    if _warms_up(examination):
         return
     lr = _rate(examination)
     if lr == 0:
@@ -175,6 +181,24 @@ def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
     )
     sure = steps > SLOW and stride.ratio < FROZEN
     yield Suspicion(finding, scaled(factor), "keep" if sure else "drop", steps=LONG_STEPS)
+
+
+def _fading(examination: Examination) -> Iterable[Finding]:
+    """Yield that a schedule takes the rate away before anything is learned."""
+    course = examination.course
+    faded = None if course is None or not course.bound else course.fades
+    if course is None or faded is None or faded[1] > EPOCHS:
+        return
+    step, worth = faded
+    yield Finding(
+        id="lr-too-low",
+        severity="warning",
+        layer="schedule",
+        evidence={"schedule": course.kind, "steps_to_a_thousandth": step, "worth_in_steps": worth, "limit": EPOCHS},
+        message=f"{course.kind} takes the rate below a thousandth within {step} steps: all of them together are worth "
+        f"{worth:.1f} at the full rate.",
+        fix="Call scheduler.step() once an epoch, not after every batch, or take a slower decay.",
+    )
 
 
 def _low_rate(lr: float, better: float, severity: Any, evidence: dict[str, Any], message: str) -> Finding:
@@ -342,7 +366,9 @@ CHECKS: tuple[Check, ...] = (
         shows="The loss stays where it began, or falls in the fourth digit an epoch, and weights hardly change.",
         signal="One update is measured: along its slope the loss would need more than 10,000 of them to close its gap, "
         "or it moves the weights by less than 1e-5 of their length. A short training as the caller trains closes less "
-        "than 5 % of the gap, and one at a higher rate at least 20 % more. A rate of 0 is proof.",
+        "than 5 % of the gap, and one at a higher rate at least 20 % more. A rate of 0 is proof. Also a "
+        "schedule that takes the rate below a thousandth, though not to 0 as a planned end does, before all steps "
+        "together are worth 6 at the full rate.",
         fix="Raise the rate as the probe did; usual are 0.1 for SGD with batch norm, 0.01 without, and 1e-3 for Adam.",
         before="optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)",
         after="optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)",
@@ -356,6 +382,7 @@ CHECKS: tuple[Check, ...] = (
             "STILL": STILL,
             "FROZEN": FROZEN,
             "LEARNED": LEARNED,
+            "EPOCHS": EPOCHS,
             "TRAINED": TRAINED,
             "GAIN": GAIN,
         },

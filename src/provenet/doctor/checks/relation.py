@@ -27,17 +27,17 @@ LEAST, LEAST_MASKS = 120, 24
 """Samples that are wanted: with fewer even right labels of a middling task cannot be told from wrong ones."""
 A_CLASS = 8
 """Samples a class that are wanted."""
-RELATED = 0.02
-"""p value below which labels and pictures are related, so that no training is needed."""
+RELATED, SURELY = 0.02, 0.006
+"""p values of neighbours at which labels and pictures are related, so that no training is needed: two of the five kinds
+of likeness below the first, or one at the smallest that 199 shuffles give. One below the first is found by chance in a
+tenth of all shuffled lists."""
 SHIFTS = (1, -1, 2, -2)
-STRONG = 0.006
-"""p value of neighbours by which labels of the next sample fit; the smallest that 199 shuffles give is 0.005."""
 OUTLIER, BETTER, OTHERS = 5.0, 1.5, 0.3
 """A mask belongs to another picture that it fits by five (robust) standard deviations above the masks of the rest and
 half as well again as its own; three in ten of them are no chance."""
 LEARNED = 0.3
 """Share of the loss gap that must be closed on the batches trained on, for failing on the other to mean something."""
-UNRELATED = 0.1
+UNRELATED = 0.05
 """p value on samples held out above which targets cannot be told from others in random order."""
 ENOUGH = 96
 """Samples beyond those of the probe's trainings from which one training will do; else batches are left out in turn."""
@@ -92,11 +92,12 @@ def _structured(samples: Samples) -> bool:
 def _shift(samples: Samples, labels: Tensor) -> int | None:
     """Return by how many samples labels are off; 0 where no shift explains them, None where they fit as they are."""
     near = [neighbours(rows) for rows in features(samples.inputs)]
-    if min(agreement(one, labels) for one in near) <= RELATED:
+    given = [agreement(one, labels) for one in near]
+    if min(given) < SURELY or sum(p <= RELATED for p in given) > 1:
         return None
     fits = {shift: [agreement(one, labels.roll(shift)) for one in near] for shift in SHIFTS}
     best = min(SHIFTS, key=lambda shift: fmean(fits[shift]))
-    return best if sum(p < STRONG for p in fits[best]) > 1 else 0
+    return best if sum(p < SURELY for p in fits[best]) > 1 else 0
 
 
 def _shifted_finding(shift: int, num: int) -> Finding:
@@ -104,7 +105,7 @@ def _shifted_finding(shift: int, num: int) -> Finding:
         id="labels-uninformative",
         severity="error",
         layer="targets",
-        evidence={"shift": shift, "samples": num, "p_as_given_above": RELATED, "p_shifted_below": STRONG},
+        evidence={"shift": shift, "samples": num, "p_as_given_above": RELATED, "p_shifted_below": SURELY},
         message=f"Pictures that look alike have no labels in common, but do when labels move by {shift} samples: the "
         "lists of pictures and labels are off against each other.",
         fix="for path in sorted(paths): label = labels[path.stem]  # by name, not by place",

@@ -14,7 +14,7 @@ from torch import nn
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
 from provenet.doctor.kinds import LINEAR
-from provenet.doctor.probe import Fix, Trial
+from provenet.doctor.probe import LONG_STEPS, Fix, Trial
 from provenet.records.finding import Finding
 
 VANISHES = 1e-4
@@ -25,7 +25,11 @@ DEEP = 4
 HIGH_LOSS = 2.0
 """Loss before training over that of an uninformed guess: from here on an info."""
 WILD_LOSS = 5.0
-"""The same, from which the first updates only undo the start: logits of ten classes then spread by 5 and more."""
+"""The same, from which it is tried whether a short training gets over it: ten logits spread by 5 and more."""
+ABSURD_LOSS = 50.0
+"""The same, which is said loudly whether training gets over it or not."""
+KEPT = 0.5
+"""Share of what the loss is above that of a guess, which is left after a short training that does not get over it."""
 SAME = 1e-5
 """Change of the outputs, relative to their size, when a sample is replaced: what float32 leaves of none."""
 FITS = 0.7
@@ -98,15 +102,25 @@ def _bad_initial_loss(examination: Examination) -> Iterator[Finding]:
     ratio = fmean(losses) / guess
     if not math.isfinite(ratio) or ratio < HIGH_LOSS:
         return
+    stays = ratio > ABSURD_LOSS or (ratio > WILD_LOSS and _stays_above(examination, guess))
     yield Finding(
         id="bad-initial-loss",
-        severity="warning" if ratio > WILD_LOSS else "info",
+        severity="warning" if stays else "info",
         layer="loss",
         evidence={"loss": fmean(losses), "loss_of_a_guess": guess, "ratio": ratio, "ratio_allowed": HIGH_LOSS},
         message=f"Before training the loss is {fmean(losses):.3g}, that of a guess {guess:.3g}: the net begins by "
         "being sure of wrong answers.",
         fix="Initialise the last layer small: nn.init.normal_(head.weight, std=0.01); nn.init.zeros_(head.bias).",
     )
+
+
+def _stays_above(examination: Examination, guess: float) -> bool:
+    """Return whether a short training does not get over a start far above a guess; no where there is no time for it."""
+    arm = examination.probe.single()
+    if arm is None or arm.failure is not None:
+        return False
+    kept = fmean(arm.end) - guess > KEPT * (fmean(arm.start) - guess)
+    return arm.diverged or kept or (len(arm.losses) >= LONG_STEPS and fmean(arm.end) > HIGH_LOSS * guess)
 
 
 def _constant_output(examination: Examination) -> Iterator[Finding]:
@@ -205,16 +219,17 @@ CHECKS: tuple[Check, ...] = (
     Check(
         id="bad-initial-loss",
         look=_bad_initial_loss,
-        cost="passes",
+        cost="probe",
         shows="The first loss is several times ln K, and falls to it within some updates: a hockey stick.",
-        signal="The loss before training is more than twice (info) or five times (warning) that of an uninformed "
-        "answer, which is taken with the same loss and targets.",
+        signal="The loss before training is more than twice that of an uninformed answer, which is taken with the same "
+        "loss and targets. Loud where it is more than five times that, and a short training leaves half of what it is "
+        "above a guess, or one of 90 updates more than twice a guess; also where it is more than fifty times a guess.",
         fix="Draw the last layer's weights small, and its bias 0 or the log of the classes' shares.",
         before="nn.init.normal_(self.head.weight, std=1.0)",
         after="nn.init.normal_(self.head.weight, std=0.01)",
         silent="Losses below that of a guess: the net knows something. Regression, where a guess has no natural loss.",
         source="Karpathy (2019), A recipe for training neural networks (verify loss at init).",
-        thresholds={"HIGH_LOSS": HIGH_LOSS, "WILD_LOSS": WILD_LOSS},
+        thresholds={"HIGH_LOSS": HIGH_LOSS, "WILD_LOSS": WILD_LOSS} | {"ABSURD_LOSS": ABSURD_LOSS, "KEPT": KEPT},
     ),
     Check(
         id="constant-output",
