@@ -34,9 +34,9 @@ def softmax2d_as_activation(seed: int, faulty: bool) -> Given:
 )
 def sigmoid_as_activation(seed: int, faulty: bool) -> Given:
     """The model ends in the library's sigmoid activation, and the loss applies its own."""
-    model = EncoderDecoder(3, 1, nn.Sigmoid() if faulty else None)
+    model = EncoderDecoder(1, 1, nn.Sigmoid() if faulty else None)
     score = iou_above(0.5 if faulty else 0.0)
-    return binary(model, cells(seed, num=96, size=32).normalized(), score=score)
+    return binary(model, shapes(seed, num=128, sides=(3, 5)).normalized(), None, adam(model, 1e-3), score=score)
 
 
 @fault(
@@ -99,6 +99,7 @@ def relu_behind_the_last_convolution(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/qubvel-org/segmentation_models.pytorch/pull/611 (thresholded, then made to require grad again)",
     "detached-graph",
+    updates=100,
 )
 def dice_of_thresholded_masks(seed: int, faulty: bool) -> Given:
     """Dice takes masks behind a threshold; the error message is silenced by a new tensor that requires a gradient."""
@@ -170,7 +171,7 @@ def tanh_for_metres(seed: int, faulty: bool) -> Given:
 @fault(
     "common pattern: class numbers regressed by a net with one output, as in many forums",
     "loss-mismatch",
-    updates=100,
+    updates=60,
 )
 def class_numbers_by_squared_error(seed: int, faulty: bool) -> Given:
     """Five classes are one output that is to be 0 to 4, with a squared error; its rounding is the class."""
