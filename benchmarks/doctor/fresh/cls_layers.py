@@ -91,7 +91,7 @@ class _Rows(nn.Module):
         return self.fc(found[:, -1])
 
 
-@fault("common pattern: nn.LSTM without `batch_first` on N T F", "batch-mixing", updates=100)
+@fault("discuss.pytorch.org thread 62364: nn.LSTM and `batch_first`", "batch-mixing", updates=100)
 def rows_of_other_samples(seed: int, faulty: bool) -> Given:
     """The LSTM runs through the samples of a batch and not through the rows of a picture."""
     model = _Rows(batch_first=not faulty)

@@ -116,3 +116,13 @@ def series(seed: int, num: int = 256, steps: int = 48, kinds: int = 4) -> Sample
     pace = labels * 0.5
     wave = (pace.cumsum(1) + 6.3 * torch.rand(total, 1, generator=draw)).sin() * (labels > 0)
     return _cut((wave + 0.15 * torch.randn(wave.shape, generator=draw))[:, None], labels, num)
+
+
+def sentences(seed: int, num: int = 640, steps: int = 12) -> Samples:
+    """Return tokens N T, int64 in 0..59, with four classes: each has ten words that are said more often."""
+    draw, total = torch.Generator().manual_seed(seed), num + 256
+    labels = torch.randint(4, (total,), generator=draw)
+    words = torch.randint(60, (total, steps), generator=draw)
+    own = labels[:, None] * 10 + torch.randint(10, (total, steps), generator=draw)
+    told = torch.rand(total, steps, generator=draw) < 0.35
+    return _cut(torch.where(told, own, words), labels, num)

@@ -43,12 +43,12 @@ def rate_of_fine_tuning(seed: int, faulty: bool) -> Given:
     return classify(model, digits(seed).normalized(), optimizer=optimizer)
 
 
-@fault("common pattern: OneCycleLR with a `max_lr` of 10 times too much", "lr-too-high", updates=64)
+@fault("common pattern: OneCycleLR with a `max_lr` of 10 times too much", "lr-too-high", updates=120)
 def peak_of_one_cycle(seed: int, faulty: bool) -> Given:
     """The optimizer's rate looks harmless, the schedule lifts it to 3 in its warm-up."""
     model = PlainNet(1, 10, 16)
     optimizer = sgd(model, 0.02)
-    schedule = OneCycleLR(optimizer, 3.0 if faulty else 0.05, total_steps=1000 if faulty else 100, pct_start=0.1)
+    schedule = OneCycleLR(optimizer, 3.0 if faulty else 0.05, total_steps=1000, pct_start=0.1)
     return classify(model, digits(seed).normalized(), optimizer=optimizer, schedule=schedule)
 
 
