@@ -99,7 +99,6 @@ def relu_behind_the_last_convolution(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/qubvel-org/segmentation_models.pytorch/pull/611 (thresholded, then made to require grad again)",
     "detached-graph",
-    updates=100,
 )
 def dice_of_thresholded_masks(seed: int, faulty: bool) -> Given:
     """Dice takes masks behind a threshold; the error message is silenced by a new tensor that requires a gradient."""
@@ -110,7 +109,7 @@ def dice_of_thresholded_masks(seed: int, faulty: bool) -> Given:
         found = (logits.sigmoid() > 0.5).float().detach().requires_grad_()
         return 1 - overlap(found, masks)
 
-    return binary(UNet(3, 1), cells(seed, num=96, size=32).normalized(), loss_fn)
+    return binary(EncoderDecoder(3, 1), cells(seed, num=96, size=32).normalized(), loss_fn)
 
 
 @fault("https://github.com/milesial/Pytorch-UNet/issues/74 (no sigmoid before BCELoss)", "loss-mismatch", harm="raises")

@@ -8,7 +8,7 @@ import torch
 from benchmarks.doctor.cases import Given, batched, fault
 from benchmarks.doctor.fresh.seg_nets import EncoderDecoder, FullyConv, PatchSegmenter, Pyramid
 from benchmarks.doctor.fresh.seg_shared import binary, multiclass, spots
-from benchmarks.doctor.nets import UNet
+from benchmarks.doctor.nets import UNet, adam
 from benchmarks.doctor.pictures import Pictures, cells, shapes
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -126,11 +126,13 @@ def background_is_ignored(seed: int, faulty: bool) -> Given:
 @fault(
     "https://github.com/milesial/Pytorch-UNet/issues/176 (most pixels 0: outputs fixed in negative values)",
     "class-imbalance",
+    updates=80,
 )
 def spots_in_plain_bce(seed: int, faulty: bool) -> Given:
-    """One pixel in five hundred is foreground, and the loss is plain BCE."""
-    loss_fn = nn.BCEWithLogitsLoss(pos_weight=None if faulty else torch.tensor(60.0))
-    return binary(UNet(1, 1), spots(seed), loss_fn)
+    """One pixel in four hundred is foreground, and the loss is plain BCE."""
+    model = FullyConv(1, 1)
+    loss_fn = nn.BCEWithLogitsLoss(pos_weight=None if faulty else torch.tensor(40.0))
+    return binary(model, spots(seed), loss_fn, adam(model, 1e-3))
 
 
 @fault(
@@ -145,20 +147,22 @@ def two_unsorted_listings(seed: int, faulty: bool) -> Given:
     return multiclass(EncoderDecoder(1, 5), Pictures(pictures.inputs, masks, pictures.test))
 
 
-@fault("https://github.com/dbolya/yolact/issues/337 (each annotation is a sample)", "duplicate-samples")
+@fault("https://github.com/dbolya/yolact/issues/337 (each annotation is a sample)", "duplicate-samples", updates=100)
 def a_sample_for_each_annotation(seed: int, faulty: bool) -> Given:
     """A picture comes once for each object in it, each time with the mask of that object alone."""
-    pictures = shapes(seed, num=96).normalized()
-    kinds = [(pictures.targets == kind) for kind in range(1, 5)]
-    if not faulty:
-        return binary(UNet(1, 1), pictures)
-    numbers = torch.cat([kind.flatten(1).any(1).nonzero()[:, 0] for kind in kinds])
-    masks = torch.cat([kind[kind.flatten(1).any(1)] for kind in kinds]).long()
-    order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed))
-    return binary(UNet(1, 1), Pictures(pictures.inputs[numbers[order]], masks[order], pictures.test))
+    pictures, model = shapes(seed, num=96).normalized(), UNet(1, 1)
+    if faulty:
+        kinds = [(pictures.targets == kind) for kind in range(1, 5)]
+        numbers = torch.cat([kind.flatten(1).any(1).nonzero()[:, 0] for kind in kinds])
+        masks = torch.cat([kind[kind.flatten(1).any(1)] for kind in kinds]).long()
+        order = torch.randperm(len(numbers), generator=torch.Generator().manual_seed(seed))
+        pictures = Pictures(pictures.inputs[numbers[order]], masks[order], pictures.test)
+    return binary(model, pictures, None, adam(model, 2e-3))
 
 
-@fault("https://github.com/Project-MONAI/MONAI/issues/1092 (divided by a deviation of 0)", "input-nonfinite")
+@fault(
+    "https://github.com/Project-MONAI/MONAI/issues/1092 (divided by a deviation of 0)", "input-nonfinite", updates=80
+)
 def black_slices_normalized_alone(seed: int, faulty: bool) -> Given:
     """Every slice is normalised by its own mean and deviation; some slices of a scan are black."""
 
@@ -170,7 +174,8 @@ def black_slices_normalized_alone(seed: int, faulty: bool) -> Given:
     inputs, masks = pictures.inputs.mean(1, True), pictures.targets.clone()
     inputs[40:44], masks[40:44] = 0, 0
     test = scaled(pictures.test[0].mean(1, True)), pictures.test[1]
-    return binary(UNet(1, 1), Pictures(scaled(inputs), masks, test))
+    model = EncoderDecoder(1, 1)
+    return binary(model, Pictures(scaled(inputs), masks, test), None, adam(model, 2e-3))
 
 
 @fault("https://github.com/keras-team/keras/pull/22129 (float32 images cast to uint8)", "input-constant")

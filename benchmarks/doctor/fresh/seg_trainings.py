@@ -34,7 +34,7 @@ def dice_without_sigmoid(seed: int, faulty: bool) -> Given:
     def loss_fn(logits: Tensor, masks: Tensor) -> Tensor:
         return 1 - overlap(logits if faulty else logits.sigmoid(), masks)
 
-    return binary(UNet(3, 1), cells(seed, num=96, size=32).normalized(), loss_fn)
+    return binary(EncoderDecoder(3, 1), cells(seed, num=96, size=32).normalized(), loss_fn)
 
 
 @fault(

@@ -115,7 +115,7 @@ def norms_frozen_from_scratch(seed: int, faulty: bool) -> Given:
         for layer in model.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eval()
-    return classify(model, digits(seed).normalized(), None, sgd(model, 0.05))
+    return classify(model, digits(seed).normalized(), None, adam(model, 2e-3))
 
 
 class _NoisyUNet(UNet):
