@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop, lr_scheduler
 
 from provenet.doctor.case import read_case
-from provenet.doctor.checks import failures, optimization, rates, symptoms
+from provenet.doctor.checks import failures, low_rates, optimization, rates, symptoms
 from provenet.doctor.consult import examine
 from provenet.doctor.registry import CHECKS
 from provenet.records.finding import Diagnosis
 
 CE = nn.CrossEntropyLoss()
-NEAR = (*rates.CHECKS, *optimization.CHECKS, *failures.CHECKS, *symptoms.CHECKS)
+NEAR = (*rates.CHECKS, *low_rates.CHECKS, *optimization.CHECKS, *failures.CHECKS, *symptoms.CHECKS)
 """The checks that look at updates; those of data and structure have nothing to say here."""
 Make = Callable[[nn.Module], Optimizer]
 
@@ -223,7 +223,7 @@ def test_a_rate_that_moves_nothing_is_named_also_where_the_task_is_hard() -> Non
     def found(lr: float) -> list[str]:
         torch.manual_seed(0)
         net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 4))
-        return [one.id for one in examined(net, adam(lr), checks=rates.CHECKS).findings]
+        return [one.id for one in examined(net, adam(lr), checks=low_rates.CHECKS).findings]
 
     assert found(1e-9) == ["lr-too-low"]
     assert found(1e-2) == []
@@ -276,5 +276,5 @@ LASTING = {
 
 @pytest.mark.parametrize("name", FADING | LASTING)
 def test_a_schedule_that_takes_the_rate_away_at_once_is_named(name: str) -> None:
-    found = examined(normed(), sgd(0.05), schedule=(FADING | LASTING)[name], checks=rates.CHECKS).findings
+    found = examined(normed(), sgd(0.05), schedule=(FADING | LASTING)[name], checks=low_rates.CHECKS).findings
     assert [(one.id, one.layer) for one in found] == [("lr-too-low", "schedule")] * (name in FADING)

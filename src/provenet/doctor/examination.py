@@ -21,24 +21,31 @@ from provenet.doctor.gaze import Gaze, look_around
 from provenet.doctor.intake import Intake, drops, take_in, without_dropout
 from provenet.doctor.lost import Lost, lost
 from provenet.doctor.passes import Passes, make_passes
-from provenet.doctor.probe import Probe
+from provenet.doctor.probe import REPEATS, SAMPLES, SHARE, STEPS, Probe
 from provenet.doctor.pull import Pull, pull
 from provenet.doctor.reading import Reading, read
 from provenet.doctor.samples import Entry, Samples, enter, pool
+from provenet.doctor.smaller import smaller
 from provenet.doctor.stride import Stride, stride
 from provenet.doctor.travel import Travel, spread_of, travel
 from provenet.doctor.tree import fresh, num_samples, take
 from provenet.doctor.walk import Walk, walk
 
-PASS_SHARE = 0.08
+PASS_SHARE = 0.03
 """Share of the budget that one pass may take; larger batches are cut."""
 PASSES_SHARE = 0.04
 """Share of the budget that recorded passes may take; two are made in any case where there is time."""
+GAZE_SHARE = 0.15
+"""Share of the budget for tracing what merges see; those that are left over by then are not looked at."""
 QUICK_S = 0.01
 STRIDE_SAMPLES = 16
 """Samples of the update that is measured: as many as a short training has."""
 CALM_SAMPLES = 16
 """Samples of the pass without dropout: enough for a spread across samples."""
+STEP = 4.0
+"""A step of a training costs about four times one forward pass."""
+TRAINED_SAMPLES = 2 * REPEATS * STEPS * SAMPLES
+"""Samples that a comparison of usual length trains on in all; where they take too long, pictures are made smaller."""
 BACKWARD = 3.0
 """A pass forward and backward costs about three times one forward."""
 
@@ -210,7 +217,8 @@ class Examination:
         if self.walk.failure is not None and self.walk.failure.stage == "forward":
             raise Unavailable(str(self.walk.failure))
         self._need(self.pass_s)
-        found = look_around(self.double, self.batches[0][0], lambda: self.clock.allows(self.pass_s))
+        until = self.clock.spent + GAZE_SHARE * self.clock.budget_s
+        found = look_around(self.double, self.batches[0][0], lambda: self.clock.spent + self.pass_s < until)
         if found.failure is not None:
             raise Unavailable(f"in evaluation mode {found.failure}")
         return found
@@ -226,7 +234,9 @@ class Examination:
         if passes.failure is not None:
             raise Unavailable(str(passes.failure))
         step_s = 1.2 * passes.seconds / max(num_samples(self.batches[0][0]), 1)
-        return Probe(self.double, self.batches, self.clock, self.battery.floor, step_s)
+        times = STEP * self._sample_s * TRAINED_SAMPLES / (SHARE * self.clock.budget_s)
+        batches = smaller(self.double, self.case.batches, times)
+        return Probe(self.double, batches, self.clock, self.battery.floor, step_s / max(times, 1.0))
 
     @cached_property
     def pass_s(self) -> float:

@@ -103,6 +103,11 @@ class Probe:
     _arms: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
     _planned: dict[tuple[int, int, int], int] = field(default_factory=dict)
 
+    @property
+    def batch_size(self) -> int:
+        """Samples of a batch that trainings may use."""
+        return max(num_samples(self.batches[0][0]), 1)
+
     def compare(
         self, fix: Fix, base: Fix | None = None, steps: int = STEPS, repeats: int = REPEATS, samples: int | None = None
     ) -> Comparison | None:
@@ -151,7 +156,7 @@ class Probe:
 
     def seconds(self, steps: int) -> float:
         """Return how long an arm of so many updates takes, about."""
-        return (steps + len(self.batches[:MOST_BATCHES])) * self.step_s * min(SAMPLES, self.double.case.batch_size)
+        return (steps + len(self.batches[:MOST_BATCHES])) * self.step_s * min(SAMPLES, self.batch_size)
 
     def unseen(self, least: int) -> list[Pair]:
         """Return batches that no training here has samples of; none where they hold fewer samples than wanted."""
@@ -187,7 +192,7 @@ class Probe:
         seconds = time.monotonic() - started
         if done.losses:
             passes = len(done.losses) + len(done.start)
-            self.step_s = seconds / (passes * min(samples, self.double.case.batch_size))
+            self.step_s = seconds / (passes * min(samples, self.batch_size))
         return Arm(tuple(done.losses), done.start, done.end, diverged, attempt.failure, seconds)
 
     def _trial(self, repeat: int, samples: int) -> Trial:
@@ -250,7 +255,7 @@ class Probe:
 
     def _room(self, seconds: float, arms: int, samples: int) -> int:
         """Return how many steps each of several arms can make in some seconds."""
-        step_s = self.step_s * min(samples, self.double.case.batch_size)
+        step_s = self.step_s * min(samples, self.batch_size)
         return int(min(seconds / (arms * step_s), 1e6)) if step_s > 0 else 10**6
 
     def _settled(self, pairs: list[tuple[Arm, Arm]]) -> bool:

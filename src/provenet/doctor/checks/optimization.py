@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from provenet.doctor.arm import GAIN
 from provenet.doctor.check import Check, Suspicion
-from provenet.doctor.checks.rates import trained
 from provenet.doctor.examination import Examination
+from provenet.doctor.pace import trained
 from provenet.doctor.probe import Trial
 from provenet.records.finding import Finding
 

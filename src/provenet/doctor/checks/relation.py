@@ -180,7 +180,7 @@ class _HeldOut:
 def _tried(examination: Examination) -> Iterator[Finding]:
     """Yield the finding that what is learned on some batches says nothing of another."""
     probe, reading, held = examination.probe, examination.reading, _HeldOut()
-    size, batches, unseen = examination.case.batch_size, examination.batches[:MOST_BATCHES], probe.unseen(ENOUGH)
+    size, batches, unseen = probe.batch_size, probe.batches[:MOST_BATCHES], probe.unseen(ENOUGH)
     folds = 1 if unseen else min(FOLDS, len(batches))
     room = SHARE * examination.clock.left / max(folds * size * probe.step_s, 1e-9)
     steps = min(STEPS, int(room) - 2 * len(batches))
