@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from provenet.doctor.checks import activity, init, mode, norm, structure
+from provenet.doctor.checks import activity, init, linearity, mode, norm, structure
 
-CHECKS = (*mode.CHECKS, *norm.CHECKS, *init.CHECKS, *activity.CHECKS, *structure.CHECKS)
+CHECKS = (*mode.CHECKS, *norm.CHECKS, *init.CHECKS, *activity.CHECKS, *linearity.CHECKS, *structure.CHECKS)
 CE, BCE = nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss()
 Make = Callable[[], Any]
 """Makes what `diagnose` takes."""

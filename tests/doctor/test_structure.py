@@ -122,6 +122,27 @@ def upsampled(up: nn.Module) -> nn.Module:
     return nn.Sequential(*conv_bn(3, 8, 2), *conv_bn(8, 8), up, nn.ReLU(), nn.Conv2d(8, 1, 1))
 
 
+def double(between: Callable[[], nn.Module]) -> nn.Module:
+    """Return blocks of two convolutions with something between them, and ReLU behind."""
+    parts: list[nn.Module] = []
+    for size in (3, 16, 16):
+        parts += [conv(size, 16), nn.BatchNorm2d(16), between(), conv(16, 16), nn.BatchNorm2d(16), nn.ReLU()]
+    return pooled(*parts)
+
+
+def mlp(between: Callable[[], nn.Module]) -> nn.Module:
+    """Return the second half of a transformer's block, on places of a map."""
+    return Sum(nn.BatchNorm2d(16), nn.Conv2d(16, 64, 1), between(), nn.Dropout(0.1), nn.Conv2d(64, 16, 1))
+
+
+def split_in_two() -> nn.Module:
+    """Return layers that are split on purpose: a row and a column of one kernel, a narrow middle."""
+    parts: list[nn.Module] = []
+    for size in (3, 16):
+        parts += [nn.Conv2d(size, 16, (1, 3), padding=(0, 1)), nn.Conv2d(16, 16, (3, 1), padding=(1, 0)), nn.ReLU()]
+    return pooled(*parts, nn.Conv2d(16, 4, 3, padding=1), nn.Conv2d(4, 16, 3, padding=1), nn.ReLU())
+
+
 PAIRS: Pairs = {
     "missing-nonlinearity": {
         "convolutions alone": (lambda: given(he(stack(4, nn.Identity))), lambda: given(he(stack(4, nn.ReLU)))),
@@ -135,6 +156,11 @@ PAIRS: Pairs = {
         ),
         "thrown away": (lambda: given(he(Thrown(False))), lambda: given(he(Thrown(True)))),
         "u-net": (lambda: segmented(Unet(act=nn.Identity)), lambda: segmented(Unet())),
+        "an mlp of a transformer": (
+            lambda: given(pooled(conv(3, 16), *(mlp(nn.Identity) for _ in range(2)))),
+            lambda: given(pooled(conv(3, 16), *(mlp(nn.GELU) for _ in range(2)))),
+        ),
+        "one in two forgotten": (lambda: given(double(nn.Identity)), lambda: given(double(nn.ReLU))),
         "residual": (
             lambda: given(pooled(conv(3, 16), *(Sum(conv(16, 16), nn.BatchNorm2d(16)) for _ in range(3)))),
             lambda: given(pooled(conv(3, 16), *(Sum(*conv_bn(16, 16), conv(16, 16)) for _ in range(3)))),
@@ -202,6 +228,10 @@ def test_a_cause_is_named_first_and_is_gone_when_mended(look, id, ill, mended):
     found, after = look(CHECKS, seeded(ill)), look(CHECKS, seeded(mended))
     assert found.findings and found.findings[0].loud and found.findings[0].id == id, str(found)
     assert after.healthy, str(after)
+
+
+def test_a_map_that_is_split_in_two_on_purpose_is_left_alone(look):
+    assert not look(CHECKS, seeded(lambda: given(he(split_in_two())))).findings
 
 
 def test_a_run_that_is_the_exception_is_an_info(look):

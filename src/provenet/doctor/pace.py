@@ -69,11 +69,13 @@ def trained(examination: Examination) -> bool:
 
 
 def knows(examination: Examination, loss: float) -> bool:
+    """Return whether a loss is so low that the net must know something of its inputs."""
     ignorance = examination.battery.ignorance
     return math.isfinite(ignorance) and loss < TRAINED * ignorance
 
 
 def closed(examination: Examination, arm: Arm) -> float:
+    """Return the share of the loss gap that a training closed, as a mean over its batches."""
     return mean(arm.closed(examination.battery.floor))
 
 
@@ -96,8 +98,10 @@ def _wild(arm: Arm) -> bool:
 
 
 def mean(values: Sequence[float]) -> float:
+    """Return the mean; 0 of no values."""
     return sum(values) / max(len(values), 1)
 
 
 def set_rate(lr: float) -> str:
+    """Return the line of code that sets a rate in every parameter group."""
     return f"for group in optimizer.param_groups: group['lr'] = {lr:.3g}"

@@ -153,9 +153,8 @@ def _optimizer_missing_params(examination: Examination) -> Iterable[Finding]:
         severity="info" if resting else "warning",
         layer=_module(missing[0]),
         evidence={"tensors": len(missing), "held": len(held), "share_of_parameters": round(share, 4)},
-        message=f"The optimizer does not hold {_listed(missing)} ({share:.0%} of the parameters that get gradients): "
-        "they "
-        "stay as they are." + (" Their layers are in evaluation mode, so this may be meant." if resting else ""),
+        message=f"The optimizer does not hold {_listed(missing)} ({share:.2%} of the parameters that get gradients): "
+        "they stay as they are." + (" Their layers are in evaluation mode, so this may be meant." if resting else ""),
         fix="optimizer = SGD(model.parameters(), ...), made after the net is complete; requires_grad_(False) if meant.",
     )
 

@@ -152,7 +152,8 @@ def _bias_before_bn(examination: Examination) -> Iterator[Finding]:
         severity="info",
         layer=biased[0].layer,
         evidence={"layers": len(biased)},
-        message=f"{len(biased)} layers have a bias that the batch norm behind them subtracts again. It does no harm.",
+        message=f"{len(biased)} {'layers have' if len(biased) > 1 else 'layer has'} a bias that the batch norm behind "
+        "subtracts again. It does no harm.",
         fix="nn.Conv2d(..., bias=False) in front of batch norm",
     )
 

@@ -12,18 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from provenet.doctor.chains import Chains, is_wide
+from provenet.doctor.chains import is_wide
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
 from provenet.doctor.gaze import PLACES, Branch
-from provenet.doctor.kinds import CONVOLUTION, NORM, RECTIFIER, TRANSPOSED
+from provenet.doctor.kinds import CONVOLUTION, NORM, TRANSPOSED
 from provenet.doctor.recorder import Op, Trace
-from provenet.doctor.remedies import skip_around, with_relu, wrap
+from provenet.doctor.remedies import skip_around
 from provenet.records.finding import Finding
 
-IN_A_ROW = 3
-"""Full layers without an activation in between: two in a row are in use (an upsampling convolution and the one behind
-it, a projection and a head), three are not."""
 DEEP = 19
 """Full layers without a shortcut: VGG-19, which trains; at 34 plain nets are worse than at 18 (He et al. 2015)."""
 VERY_DEEP = 40
@@ -49,37 +46,6 @@ WIDE = 0.33
 """Reach as a share of the picture: a view of all of it has 0.41."""
 TOO_SMALL = ("Output size is too small", "Kernel size can't be greater than actual input size")
 """What PyTorch says where nothing is left of a map."""
-
-
-def _missing_nonlinearity(examination: Examination) -> Iterator[Finding | Suspicion]:
-    chains = examination.chains
-    run = max(chains.run.values(), key=len, default=())
-    whole = len(run) > 1 and not chains.activations and set(chains.weighted) <= set(run)
-    if not whole and len(run) < IN_A_ROW:
-        return
-    rectifiers = [op for op in chains.activations if op.function in RECTIFIER]
-    names = ", ".join(op.layer for op in run)
-    finding = Finding(
-        id="missing-nonlinearity",
-        severity="warning",
-        layer=run[0].layer,
-        evidence={"in_a_row": len(run), "full_layers": len(chains.full), "rectifiers": len(rectifiers)}
-        | {"limit": IN_A_ROW},
-        message=f"{names} follow each other without an activation: "
-        + ("the whole net is one linear map." if whole else f"{len(run)} layers do the work of one."),
-        fix=f"x = F.relu(self.{run[0].layer}(x))",
-        overrides=("activation.name=relu",),
-    )
-    if whole:
-        yield finding
-    else:
-        yield Suspicion(finding, wrap({op.layer for op in run[:-1]}, with_relu), "keep" if _most(chains) else "info")
-
-
-def _most(chains: Chains) -> bool:
-    """Return whether most full layers follow another one without an activation."""
-    following = sum(len(run) > 1 for run in chains.run.values())
-    return 2 * following > len(chains.run) - 1 or len(max(chains.run.values(), key=len)) > IN_A_ROW
 
 
 def _deep_plain_net(examination: Examination) -> Iterator[Suspicion]:
@@ -292,24 +258,6 @@ def _wide(branch: Branch) -> bool:
 
 
 CHECKS = (
-    Check(
-        id="missing-nonlinearity",
-        look=_missing_nonlinearity,
-        cost="static",
-        shows="A deep net does no better than a shallow one, or than a linear one.",
-        signal=f"At least {IN_A_ROW} full layers (convolutions wider than 1 x 1, linear layers of vectors) with "
-        "nothing but norms, pooling, dropout, shapes and sums between them; or a net that is linear from end to end. "
-        "The probe puts ReLU behind them.",
-        fix="An activation behind every layer but the last.",
-        before="x = self.conv2(self.conv1(x))",
-        after="x = F.relu(self.conv2(F.relu(self.conv1(x))))",
-        silent="Two layers in a row (upsampling convolution, projection and head); depthwise and 1 x 1 convolutions "
-        "(linear bottlenecks); maps of tokens; activations that the trace does not know end a run; runs that are the "
-        "exception in a net are an info unless the probe gains.",
-        source="Hahnloser et al. (2000); NeuraLint's rule of missing activations (arXiv 2105.08095), in the graph",
-        thresholds={"IN_A_ROW": IN_A_ROW},
-        hides=("deep-plain-net", "cannot-overfit-batch", "init-too-large"),
-    ),
     Check(
         id="deep-plain-net",
         look=_deep_plain_net,
