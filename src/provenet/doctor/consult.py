@@ -39,7 +39,7 @@ def examine(case: Case, budget_s: float, checks: Sequence[Check], costs: Sequenc
         further=tuple(_worded(finding, own) for finding in further),
         hidden=hidden,
         facts=facts,
-        left_out=judging.left_out,
+        left_out={id: why for id, why in judging.left_out.items() if id not in {one.id for one in findings}},
         seconds=round(clock.spent, 3),
     )
 

@@ -59,7 +59,8 @@ class Finding(Spec):
         if not isinstance(plain, int | float) or not isinstance(fixed, int | float):
             return f"with the fix a short training closed {self.gain:.0%} more of the loss gap" if self.gain > 0 else ""
         without = "the training diverged" if plain <= -1 else f"{max(0.0, plain):.0%}"
-        return f"with the fix a short training closed {max(0.0, fixed):.0%} of the loss gap, without it {without}"
+        closed = f"with the fix a short training closed {max(0.0, fixed):.0%} of the loss gap, without it {without}"
+        return closed if fixed > plain else f"{closed}: what it costs shows later, or at other rates, if at all"
 
 
 class Hidden(Spec):
