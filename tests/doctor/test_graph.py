@@ -28,6 +28,17 @@ class Cut(nn.Module):
         return self.head(self.between(F.relu(self.body(x)).mean((2, 3))))
 
 
+class Centres(nn.Module):
+    """A loss with a direction for each class, which makes scores of what the net gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, features: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(8 * F.normalize(features) @ F.normalize(self.weight).T, targets)
+
+
 class Blind(Cut):
     def forward(self, x: Tensor) -> Tensor:
         with torch.no_grad():
@@ -261,6 +272,15 @@ class TestSoundThoughOdd:
 
         found = look(CHECKS, (Scaled(), [(images(), LABELS)], CE, None))
         assert [(finding.id, finding.severity) for finding in found.findings] == [("unused-params", "info")]
+
+    def test_class_centres_of_the_loss_belong_into_the_optimizer(self, look):
+        loss, model = Centres(), Cut(straight)
+        left_out, whole = (
+            look(CHECKS, (model, [(images(), LABELS)], loss, torch.optim.SGD(held, lr=0.1)))
+            for held in (model.parameters(), [*model.parameters(), *loss.parameters()])
+        )
+        assert [(one.id, one.layer) for one in left_out.findings] == [("optimizer-missing-params", "loss")]
+        assert not whole.findings
 
     def test_a_part_in_evaluation_mode_that_the_optimizer_spares_is_an_info(self, look):
         model = nn.Sequential(

@@ -165,6 +165,10 @@ PAIRS: Pairs = {
     "saturating-activations": {
         "sigmoids": (lambda: small(perceptron([48] * 6, nn.Sigmoid)), lambda: small(he(perceptron([48] * 6)))),
         "tanh at its ends": (lambda: small(deep(nn.Tanh, 1.0)), lambda: small(deep(nn.Tanh, 0.14))),
+        "sigmoids in wide layers": (
+            lambda: given(he(stack(7, nn.Sigmoid))),
+            lambda: given(he(stack(7, nn.ReLU))),
+        ),
         "sigmoids at their ends": (
             lambda: given(normal(stack(3, nn.Sigmoid), 3.0)),
             lambda: given(stack(3, nn.Sigmoid, nn.BatchNorm2d)),

@@ -43,8 +43,25 @@ def accuracy(out: Tensor, target: Tensor) -> Tensor:
     return out.softmax(1).gather(1, target[:, None]).mean()
 
 
+def own_entropy(out: Tensor, target: Tensor) -> Tensor:
+    return -(target * out.clamp(min=1e-6).log() + (1 - target) * (1 - out).clamp(min=1e-6).log()).mean()
+
+
+class Centres(nn.Module):
+    """A loss with a direction for each class, which makes scores of features."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(classes, features, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, features: Tensor, targets: Tensor) -> Tensor:
+        cosines = F.normalize(features) @ F.normalize(self.weight).T
+        return F.cross_entropy(8 * cosines, targets)
+
+
 CLASSES, MASKS = torch.arange(32) % 4, (torch.arange(32 * 64) % 3 == 0).float().view(32, 1, 8, 8)
 COLUMN = torch.linspace(-2, 2, 32)
+GROUND = (torch.arange(32 * 64) % 40 - 36).clamp(min=0).view(32, 8, 8)
 CE, BCE, MSE = nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss(), nn.MSELoss()
 ILL = [
     ("loss-sign", net(4), lambda out, y: -CE(out, y), CLASSES),
@@ -69,6 +86,8 @@ ILL = [
     ("loss-mismatch", net(4), lambda out, y: BCE(out, y.float()), CLASSES),
     ("loss-mismatch", net(4), nn.KLDivLoss(reduction="batchmean"), torch.full((32, 4), 0.25)),
     ("loss-mismatch", net(1, nn.Sigmoid()), MSE, COLUMN[:, None]),
+    ("loss-mismatch", net(1, nn.Sigmoid()), own_entropy, COLUMN[:, None]),
+    ("loss-mismatch", dense(1), lambda out, y: MSE(out[:, 0], y.float()), GROUND),
     ("label-out-of-range", net(4), CE, CLASSES + 1),
     ("label-out-of-range", net(4), CE, CLASSES - 1),
     ("label-out-of-range", dense(2), CE, MASKS[:, 0].long() * 255),
@@ -127,6 +146,9 @@ def test_sound_nets_get_no_finding(look, sound):
         (dense(1, nn.Sigmoid(), nn.AvgPool2d(3, 1, 1)), nn.BCELoss(), MASKS),
         (dense(1), lambda out, y: nn.BCELoss()((out.tanh() + 1) / 2, y), MASKS),
         (dense(2), lambda out, y: nn.BCELoss()(out.softmax(1)[:, 1:].clamp(1e-6, 1 - 1e-6), y), MASKS),
+        (net(3), Centres(3, 4), CLASSES),
+        (net(1, nn.Sigmoid()), own_entropy, (CLASSES / 3)[:, None]),
+        (dense(1), lambda out, y: MSE(out[:, 0], y), GROUND / 4),
         (net(8), lambda out, y: F.triplet_margin_loss(out[:10], out[10:20], out[20:30]), CLASSES),
         (net(8), lambda out, y: ((out[:, None] - out).pow(2).sum(2) * (y[:, None] == y)).mean(), CLASSES),
     ],

@@ -71,6 +71,22 @@ def frozen(net: Any, norms_run: bool = False) -> Any:
     return net
 
 
+class Words(nn.Module):
+    """A net on tokens, here grey levels, whose vectors are frozen."""
+
+    def __init__(self, trained: bool) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(32, 16), nn.Linear(16, 4)
+        with torch.no_grad():
+            if trained:
+                self.embed.weight.copy_(torch.linspace(-1, 1, 32)[:, None] ** torch.arange(1, 17))
+        self.embed.weight.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = (x.mean(1).flatten(1) * 6 + 16).long().clamp(0, 31)
+        return self.head(self.embed(tokens).mean(1))
+
+
 def thawed(net: Any) -> Any:
     net[-1] = nn.Linear(net[-1].in_features, 4)
     return net
@@ -118,6 +134,7 @@ PAIRS: Pairs = {
             lambda: small(frozen(perceptron([64, 64]))),
             lambda: small(frozen(trained(perceptron([64, 64])))),
         ),
+        "a table of vectors": (lambda: given(Words(False)), lambda: given(Words(True))),
         "a body from He": (
             lambda: given(frozen(he(stack(4, nn.ReLU)))),
             lambda: given(frozen(trained(he(stack(4, nn.ReLU))))),

@@ -70,10 +70,11 @@ def _of_scale(weight: Tensor, std: float) -> bool:
     """Return whether all weights together, and the units beside each other, vary as normal ones would."""
     squares = (weight.detach().float() / std).square().flatten(1)
     num, units = squares.numel(), len(squares)
-    # The mean square of n normal numbers differs from 1 by sqrt(2 / n); that of F numbers a unit likewise.
+    # The mean square of n normal numbers differs from 1 by sqrt(2 / n); that of F numbers a unit likewise, with an
+    # excess kurtosis of 12 / F, so that the variance over the units differs by sqrt((2 + 12 / F) / units) of itself.
     level = abs(float(squares.mean()) - 1) < SIGMAS * math.sqrt(2 / num)
     uneven = float(squares.mean(1).var(unbiased=False)) * squares.shape[1] / 2
-    return level and uneven < 1 + SIGMAS * math.sqrt(2 / units)
+    return level and uneven < 1 + SIGMAS * math.sqrt((2 + 12 / squares.shape[1]) / units)
 
 
 def _fits(values: Tensor, probabilities: Tensor) -> bool:

@@ -57,10 +57,10 @@ def highest_ever(examination: Examination) -> float:
 
 def warms_up(examination: Examination) -> bool:
     """Return whether the rate is going to rise: then that of the first steps says little."""
-    groups = [group.settings for group in examination.walk.groups]
-    rises = any(highest_rate(group) > 1.01 * float(group.get("lr") or 0.0) for group in groups)
-    course = examination.course
-    return rises or (course is not None and course.bound and course.first < 0.99)
+    groups, course = [group.settings for group in examination.walk.groups], examination.course
+    if course is not None and course.bound and course.factors:
+        return course.first < 0.99
+    return any(highest_rate(group) > 1.01 * float(group.get("lr") or 0.0) for group in groups)
 
 
 def trained(examination: Examination) -> bool:

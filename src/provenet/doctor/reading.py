@@ -128,8 +128,22 @@ def read(walk: Walk, targets: Any, loss_fn: Any) -> Reading:
 
 
 def _score(trace: Trace, in_loss: list[Op], op: Op | None) -> Ref | None:
-    """Return the tensor that the loss judges: made by the net, and the first to go into an op of the loss."""
+    """Return the tensor that the loss judges: made by the net, and the first to go into an op of the loss.
+
+    Where the loss has class centres, what it makes of the net's features.
+    """
     outside = {ref.token for op in trace.ops if op.layer != "loss" for ref in op.outputs}
+    found = _first_outside(trace, in_loss, op, outside)
+    if op is None or found is None or op.function not in ("cross_entropy", "nll_loss") or not op.inputs:
+        return found
+    judged, given = op.inputs[0].shape, found.shape
+    # A loss with class centres of its own makes scores of features: these it is that have a width.
+    widened = len(judged) == len(given) >= 2 and judged[0] == given[0] and judged[1] != given[1]
+    return op.inputs[0] if widened else found
+
+
+def _first_outside(trace: Trace, in_loss: list[Op], op: Op | None, outside: set[int]) -> Ref | None:
+    """Return the first tensor that the net made among those that torch's loss function, or any op of the loss, gets."""
     if op is not None and op.inputs:
         for ref in op.inputs[:2]:
             made = trace.makers.get(ref.token)

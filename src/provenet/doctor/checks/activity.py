@@ -16,6 +16,7 @@ from provenet.doctor.passes import Signal
 from provenet.doctor.probe import Fix
 from provenet.doctor.recorder import Op
 from provenet.doctor.remedies import exchange, plain_norms, redraw, together
+from provenet.doctor.slopes import VANISHES, vanish
 from provenet.doctor.travel import blind, doublings, lost_in, signals_by_op
 from provenet.records.finding import Finding
 
@@ -23,6 +24,9 @@ FLAT = 0.5
 """Share of values on the flat ends of a sigmoid or tanh, as in SageMaker Debugger's rule."""
 SQUASHED = 5.0
 """Halvings of the signal between the first sigmoid and the last."""
+MANY = 3
+"""Sigmoids, more than half of all activations, from which gradients that vanish are laid to them: each passes a quarter
+at most, where a tanh passes all of what is small."""
 DEAD_LAYER, DEAD_SURE = 0.6, 0.9
 """Share of a layer's units that are zero for all samples; half is normal where samples differ little."""
 DEAD = 0.999
@@ -50,8 +54,11 @@ def _saturating_activations(examination: Examination) -> Iterator[Suspicion]:
     flat = worst.flat > FLAT
     lost = lost_in({"sigmoid", "tanh"}, examination.passes, examination.walk.trace, examination.chains)
     # Where weights lose most of it, it is for them to grow.
-    if not flat and (halvings <= SQUASHED or 2 * lost < halvings):
+    sigmoids = sum(signal.function == "sigmoid" for signal in signals)
+    faint = sigmoids >= MANY and 2 * sigmoids > len(examination.chains.activations) and vanish(examination)
+    if not (flat or faint) and (halvings <= SQUASHED or 2 * lost < halvings):
         return
+    gradients = f"behind {sigmoids} sigmoids the first layers get less than {VANISHES:g} of the gradient of the last"
     shown = f"{worst.flat:.0%} of the values of {worst.layer or worst.function} lie where the {worst.function} is flat"
     squashed = f"the signal falls to {2.0**-halvings:.1e} between the first {signals[0].function} and the last"
     finding = Finding(
@@ -65,11 +72,11 @@ def _saturating_activations(examination: Examination) -> Iterator[Suspicion]:
             "flat_limit": FLAT,
             "halvings_limit": SQUASHED,
         },
-        message=f"Units hardly pass a gradient: {shown if flat else squashed}.",
+        message=f"Units hardly pass a gradient: {shown if flat else gradients if faint else squashed}.",
         fix="nn.ReLU() inside the net, with kaiming_normal_ weights; or a norm before every sigmoid or tanh",
         overrides=("activation.name=relu",),
     )
-    certain = flat or halvings > 2 * SQUASHED
+    certain = flat or faint or halvings > 2 * SQUASHED
     yield Suspicion(finding, _relu_instead(examination), "keep" if certain else "drop")
 
 
@@ -131,14 +138,15 @@ CHECKS = (
         shows="Early layers do not change, and the loss waits at that of a guess.",
         signal=f"More than {FLAT:.0%} of what a sigmoid or tanh within the net gives lies on its flat ends (slope "
         f"below 5 % of the largest, or beyond 0.97); or the signal halves more than {SQUASHED:g} times between the "
-        "first and the last, mostly in them, not in weights. The probe puts ReLU in their place.",
+        "first and the last, mostly in them, not in weights; or sigmoids are three and more, and most of all, and "
+        "gradients vanish, relative to the weights. The probe puts ReLU in their place.",
         fix="ReLU and its kin inside the net; or weights and norms that keep sigmoids and tanhs in their middle.",
         before="nn.Conv2d(64, 64, 3), nn.Sigmoid()",
         after="nn.Conv2d(64, 64, 3), nn.BatchNorm2d(64), nn.ReLU()",
         silent="Gates of attention and of squeeze and excitation; outputs; tanh with weights made for it; sigmoids "
         "behind norms.",
         source="Glorot and Bengio (2010), section 3; share of saturated values as in SageMaker Debugger",
-        thresholds={"FLAT": FLAT, "SQUASHED": SQUASHED},
+        thresholds={"FLAT": FLAT, "SQUASHED": SQUASHED, "MANY": MANY, "VANISHES": VANISHES},
         hides=(*_STALLS, "init-too-small", "init-too-large"),
     ),
     Check(

@@ -26,8 +26,9 @@ BLANKED = 0.2
 OBJECTS_LEFT = 0.3
 """Share of the masks' foreground that has to be left; crops of half the side leave a quarter of what lies evenly, and
 about a half of what lies in the middle, as things do."""
-LEARNED = 0.8
-"""Accuracy on batches held out that is wanted before the net's answers to transformed ones say anything."""
+LEARNED, HALF_LEARNED = 0.8, 0.6
+"""Accuracy on batches held out that is wanted before the net's answers to transformed ones say anything; before they
+say that two classes are swapped, for which only samples count that it knows."""
 SWAPPED = 0.3
 """Share of a class's samples that turn into one other class, and back: mirroring half of them turns half."""
 ONE_CLASS = 0.7
@@ -37,6 +38,10 @@ CONFUSED = 0.8
 """Share of two classes that a net trained on transformed samples must know, for them not to be confused."""
 SURVIVED = 0.85
 """Share of right answers that stay right under the transform, from which it is none that changes labels."""
+PUT_OFF, SPOILED = 0.6, 0.65
+"""Share of right answers that survive the transform at most, and share of the accuracy beyond chance that a net trained
+on transformed samples has at most, on these and on those as they are, for the transform to mix classes up: a net that
+has seen a sound transform knows both, whatever it did to one that had not."""
 DESTROYED = 0.25
 """Share of the accuracy beyond chance that has to be left where both training and test are transformed; strong but
 sound transforms leave more than half of it."""
@@ -134,6 +139,11 @@ class _Asked:
         mine = (self.labels == one) | (self.labels == other)
         return float((self.moved == self.labels)[mine].float().mean())
 
+    def knew(self, one: int, other: int) -> float:
+        """Return the same of the samples as they are."""
+        mine = (self.labels == one) | (self.labels == other)
+        return float((self.given == self.labels)[mine].float().mean())
+
     def swaps(self) -> tuple[int, int, float] | None:
         """Return two classes that the transform turns into each other, and the smaller share that it turns."""
         classes = torch.unique(self.labels).tolist()
@@ -162,9 +172,9 @@ def _tried(examination: Examination, samples: Samples) -> Iterator[Finding]:
     asked: list[_Asked] = []
     unseen = probe.unseen(ENOUGH)
     probe.arm(_asking(transform, steps, asked, unseen, drawn=False), 0, steps, SAMPLES)
-    if not asked or asked[0].accuracy < LEARNED:
+    swap = asked[0].swaps() if asked else None
+    if not asked or asked[0].accuracy < (HALF_LEARNED if swap else LEARNED):
         return
-    swap = asked[0].swaps()
     if swap is None and asked[0].survived > SURVIVED:
         return
     probe.arm(_asking(transform, steps, asked, unseen, drawn=True), 0, steps, SAMPLES)
@@ -181,13 +191,20 @@ def _compared(plain: _Asked, drawn: _Asked, swap: tuple[int, int, float] | None)
         "accuracy": round(plain.accuracy, 3),
         "accuracy_transformed": round(drawn.accuracy_moved, 3),
     }
-    if swap is not None and drawn.knows(*swap[:2]) < CONFUSED:
+    if swap is not None and drawn.knows(*swap[:2]) < CONFUSED * plain.knew(*swap[:2]):
         one, other, share = swap
         what = (
             f"turns class {one} into class {other} and back, in {share:.0%} of their samples and more: trained on what "
         )
         what += f"it gives, the net is right about {drawn.knows(one, other):.0%} of them"
         yield _finding(what, evidence | {"turned": round(share, 3), "limit": SWAPPED}, "warning")
+    elif plain.survived < PUT_OFF and max(drawn.accuracy, drawn.accuracy_moved) - drawn.chance < SPOILED * (
+        plain.accuracy - plain.chance
+    ):
+        what = "turns samples into those of other classes: a net trained on what it gives is right about "
+        what += f"{drawn.accuracy_moved:.0%} of new samples with it and {drawn.accuracy:.0%} without, one trained "
+        what += f"without it about {plain.accuracy:.0%}"
+        yield _finding(what, evidence | {"survived": round(plain.survived, 3), "limit": SPOILED}, "warning")
     elif drawn.accuracy_moved - drawn.chance < DESTROYED * (plain.accuracy - plain.chance):
         what = "leaves nothing to learn from: trained and tested on what it gives, the net is right about "
         what += f"{drawn.accuracy_moved:.0%} of new samples, and about {plain.accuracy:.0%} without it"

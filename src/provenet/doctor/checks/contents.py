@@ -190,6 +190,7 @@ CHECKS = (
         hides=(
             *("loss-not-finite", "exploding-gradients", "bad-initial-loss", "constant-output", "cannot-overfit-batch"),
             *("vanishing-gradients", "lr-too-high", "input-unnormalized", "wrong-normalization-stats", "dead-relu"),
+            *("init-too-large", "init-too-small", "saturating-activations"),
         ),
     ),
     Check(

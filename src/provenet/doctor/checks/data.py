@@ -170,7 +170,9 @@ def _mistold(examination: Examination, scale: _Scale) -> tuple[str, bool] | None
     story = _story(examination)
     if story is not None and story.story == "right":
         return None
-    entry = examination.entry
+    entry, samples = examination.entry, examination.samples
+    if samples is not None and not samples.pictures:
+        return None
     if story is not None and (entry is None or not entry.changed):
         return f"{_TOLD[story.story]} (those of {story.name})", True
     if scale.low < 0 < scale.high and scale.high > STD_HIGH and -scale.low < 0.05 * scale.high:

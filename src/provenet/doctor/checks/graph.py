@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
@@ -139,11 +139,33 @@ def _feeds(trace: Trace, one: Call, other: Call) -> bool:
     return False
 
 
+def _loss_left_out(examination: Examination) -> Iterable[Finding]:
+    """Yield that a loss has weights of its own, class centres say, that no optimizer trains."""
+    case = examination.case
+    if case.optimizer is None or not isinstance(case.loss_fn, nn.Module):
+        return
+    held = {id(one) for group in case.optimizer.param_groups for one in group["params"]}
+    held |= {id(one) for one in case.model.parameters()}
+    names = [name for name, one in case.loss_fn.named_parameters() if one.requires_grad and id(one) not in held]
+    if names:
+        yield Finding(
+            id="optimizer-missing-params",
+            severity="warning",
+            layer="loss",
+            evidence={"tensors": len(names), "held": len(held)},
+            message=f"The loss has trainable weights of its own, {_listed(names)}, and the optimizer does not hold "
+            "them: they stay as they were drawn.",
+            fix="optimizer = SGD([*model.parameters(), *loss_fn.parameters()], ...)",
+        )
+
+
 def _optimizer_missing_params(examination: Examination) -> Iterable[Finding]:
     walk = examination.walk
     held = _held(walk)
     reached = walk.reached if walk.failure is None else frozenset(walk.trainable)
     missing = [name for name in walk.trainable if name in reached and name not in held]
+    if held and not missing:
+        yield from _loss_left_out(examination)
     if not held or not missing:
         return
     share = _count(walk, missing) / max(_count(walk, walk.trainable), 1)

@@ -90,7 +90,7 @@ def _loss_reduction_sum(examination: Examination) -> Iterable[Finding | Suspicio
 
 
 def _loss_mismatch(examination: Examination) -> Iterable[Finding]:
-    found = mismatch(examination.reading, examination.walk.trace)
+    found = mismatch(examination.reading, examination.walk.trace, examination.case)
     if found is not None:
         yield Finding(
             id="loss-mismatch",

@@ -24,18 +24,20 @@ from provenet.doctor.pace import (
 from provenet.doctor.probe import LONG_STEPS
 from provenet.records.finding import Finding
 
-SLOW = 1e4
-"""The same, from which a rate is suspected to be too low. Usual rates need 10 to 1000."""
+SLOW, LATE = 1e4, 1e3
+"""Updates that closing the loss gap would take along a straight slope, from which a rate is suspected to be too low.
+Usual ones need 10 to 1000. From the second on only where the rate that is tried instead closes `MOST` of the gap."""
+MOST = 0.3
 NEVER = 1e6
 """The same, from which it is an error: no training is as long."""
 FROZEN = 1e-6
-"""The same, from which it is said also where the probe cannot show it: a task may be too hard for a short training, but
-weights that change by a tenth in 100,000 updates learn nothing."""
+"""Update relative to the weights below which it is said also where the probe cannot show it: a task may be too hard for
+a short training, but weights that change by a tenth in 100,000 updates learn nothing."""
 EPOCHS = 6.0
 """Steps at the full rate that a schedule must leave. Of exponential decays 0.83 leaves as many; usual are 0.9 and more,
 and steps of seven and more epochs."""
 USUAL = 10.0
-"""The same number of updates, for the rate that is tried instead; a tenth of it as well."""
+"""Updates that closing the gap should take, for the rate that is tried instead; a tenth of it as well."""
 LEARNED = 0.05
 """Share of the gap that training as it is closes at most, where its rate is called too low."""
 
@@ -52,7 +54,7 @@ def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
         return
     stride = examination.stride
     steps = updates_to_close(examination, stride)
-    if not (steps > SLOW or 0 < stride.ratio < STILL) or trained(examination):
+    if not (steps > LATE or 0 < stride.ratio < STILL) or trained(examination):
         return
     plain = examination.probe.single()
     usual = 10.0 ** max(1, round(math.log10(min(steps, 1e12) / USUAL)))
@@ -61,6 +63,8 @@ def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
         return
     factor = None if plain is None else best_factor(examination, (usual, usual / 10) if usual > 10 else (usual,))
     tried = factor is not None
+    if steps <= SLOW and stride.ratio >= STILL and not _clearly(examination, factor):
+        return
     if factor is None:
         if not sure:
             return
@@ -76,6 +80,12 @@ def _lr_too_low(examination: Examination) -> Iterable[Finding | Suspicion]:
         f"loss would need {told} updates.",
     )
     yield Suspicion(finding, scaled(factor), "keep" if sure else "drop", steps=LONG_STEPS) if tried else finding
+
+
+def _clearly(examination: Examination, factor: float | None) -> bool:
+    """Return whether one training at another rate closes much of the gap."""
+    arm = None if factor is None else examination.probe.single(scaled(factor))
+    return arm is not None and closed(examination, arm) > MOST
 
 
 def _fading(examination: Examination) -> Iterable[Finding]:
@@ -114,7 +124,8 @@ CHECKS: tuple[Check, ...] = (
         look=_lr_too_low,
         cost="probe",
         shows="The loss stays where it began, or falls in the fourth digit an epoch, and weights hardly change.",
-        signal="One update is measured: along its slope the loss would need more than 10,000 of them to close its gap, "
+        signal="One update is measured: along its slope the loss would need more than 10,000 of them to close its gap "
+        "(more than 1000 where another rate closes 30 % of it at once), "
         "or it moves the weights by less than 1e-5 of their length. A short training as the caller trains closes less "
         "than 5 % of the gap, and one at a higher rate at least 20 % more. A rate of 0 is proof. Also a "
         "schedule that takes the rate below a thousandth, though not to 0 as a planned end does, before all steps "
@@ -128,6 +139,8 @@ CHECKS: tuple[Check, ...] = (
         "1e-8; counting updates along the slope is ours.",
         thresholds={
             "SLOW": SLOW,
+            "LATE": LATE,
+            "MOST": MOST,
             "NEVER": NEVER,
             "STILL": STILL,
             "FROZEN": FROZEN,

@@ -140,7 +140,9 @@ def _frozen_weights(examination: Examination) -> tuple[dict[str, str], int]:
             bias = parameters.get(walk.trace.names.get(ref.token, "")) if isinstance(ref, Ref) else None
             untrained = bias is None or is_drawn_bias(bias, weight.fan_in)
             laws[name] = drawn_law(parameters[name]) if untrained else ""
-    return laws, len(named)
+    tables = {walk.trace.names.get(op.inputs[1].token, "") for op in walk.trace.ops if op.function == "embedding"}
+    frozen = [name for name in tables if name in parameters and not parameters[name].requires_grad]
+    return laws | {name: drawn_law(parameters[name]) for name in frozen}, len({*named, *tables})
 
 
 def _seen_data(examination: Examination) -> bool:

@@ -11,7 +11,18 @@ from torch import Tensor
 
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
-from provenet.doctor.kinds import ACTIVATION, DROPOUT, LINEAR, NORM, POOL, PROBABILITIES, RECTIFIER, RESIZE, SHAPE
+from provenet.doctor.kinds import (
+    ACTIVATION,
+    DROPOUT,
+    LINEAR,
+    MERGE,
+    NORM,
+    POOL,
+    PROBABILITIES,
+    RECTIFIER,
+    RESIZE,
+    SHAPE,
+)
 from provenet.doctor.reading import Reading
 from provenet.doctor.recorder import Op
 from provenet.records.finding import Finding
@@ -101,10 +112,14 @@ def _made_by(op: Op | None, *functions: str) -> bool:
 
 def _free(examination: Examination) -> bool:
     """Return whether the scores come from something that does not keep them within bounds, or clips them on purpose."""
-    maker = examination.reading.maker
-    while _made_by(maker, *_KEEPS) and maker is not None and maker.inputs:
-        maker = examination.walk.trace.makers.get(maker.inputs[0].token)
-    return _made_by(maker, *LINEAR, *NORM, *_HARD)
+    makers = [examination.reading.maker]
+    while makers:
+        maker = makers.pop()
+        if maker is not None and maker.function in LINEAR | NORM | _HARD:
+            return True
+        if maker is not None and maker.function in _KEEPS | MERGE:
+            makers += [examination.walk.trace.makers.get(ref.token) for ref in maker.inputs]
+    return False
 
 
 def _nll_without_logsoftmax(examination: Examination) -> Iterable[Finding]:

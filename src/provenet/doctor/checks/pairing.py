@@ -116,23 +116,26 @@ class Mismatch:
     evidence: dict[str, Evidence] = field(default_factory=dict)
 
 
-def mismatch(reading: Reading, trace: Trace) -> Mismatch | None:
+def mismatch(reading: Reading, trace: Trace, case: Case) -> Mismatch | None:
     """Return why a loss does not fit outputs and targets; the first rule that applies."""
     if reading.score is None or reading.target is None:
         return None
-    return next(_rules(reading, trace, reading.score.float(), reading.target), None)
+    return next(_rules(reading, trace, case, reading.score.float(), reading.target), None)
 
 
-def _rules(reading: Reading, trace: Trace, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+def _rules(reading: Reading, trace: Trace, case: Case, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+    given = next(iter(_targets(case)), None)
     if reading.loss == "binary_cross_entropy":
         yield from _bare_cross_entropy(reading, _unbounded(reading, trace))
         yield from _competing(reading, score, target)
     elif reading.loss == "cross_entropy":
         yield from _cross_entropy(score, target)
     elif reading.loss in ELEMENTWISE:
-        yield from _elementwise(reading, score, target)
+        yield from _elementwise(reading, score, target, given)
     elif reading.loss == "kl_div":
         yield from _divergence(score, reading)
+    elif not reading.loss and target.shape == score.shape:
+        yield from _out_of_reach(reading, target)
     if indices_for_binary(reading):
         fix = "nn.CrossEntropyLoss(), or one-hot targets: F.one_hot(targets, K).float()."
         yield Mismatch("error", f"A binary loss is given class indices for {score.shape[1]} outputs.", fix)
@@ -201,7 +204,7 @@ def _cross_entropy(score: Tensor, target: Tensor) -> Iterator[Mismatch]:
             )
 
 
-def _elementwise(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mismatch]:
+def _elementwise(reading: Reading, score: Tensor, target: Tensor, given: Tensor | None) -> Iterator[Mismatch]:
     width = score.shape[1] if score.dim() >= 2 else 1
     if reading.task == "classes" and width > 2 and (reading.indices or bool(((target == 0) | (target == 1)).all())):
         yield Mismatch(
@@ -211,14 +214,19 @@ def _elementwise(reading: Reading, score: Tensor, target: Tensor) -> Iterator[Mi
             "nn.CrossEntropyLoss() on raw scores, with class indices.",
             {"classes": width, "loss_function": reading.loss},
         )
-    elif width == 1 and (classes := _like_classes(target)):
+    elif width == 1 and (classes := _like_classes(target) or _class_map(target, given)):
         yield Mismatch(
             "warning",
             f"Class numbers 0 to {classes - 1} are fitted as if they were amounts: class 2 is no mean of 1 and 3.",
             f"{classes} outputs and nn.CrossEntropyLoss().",
             {"classes": classes, "loss_function": reading.loss},
         )
-    elif reading.given in _REACH and target.is_floating_point():
+    else:
+        yield from _out_of_reach(reading, target)
+
+
+def _out_of_reach(reading: Reading, target: Tensor) -> Iterator[Mismatch]:
+    if reading.given in _REACH and target.is_floating_point():
         low, high = _REACH[reading.given]
         beyond = float(((target < low - OFF_ONE) | (target > high + OFF_ONE)).float().mean())
         if beyond > BEYOND:
@@ -247,6 +255,15 @@ def _like_classes(target: Tensor) -> int:
     dense = len(labels) >= 3 and bool((labels == torch.arange(len(labels), device=labels.device)).all())
     even = len(labels) <= 20 and int(counts.max()) <= 5 * int(counts.min())
     return len(labels) if dense and even else 0
+
+
+def _class_map(target: Tensor, given: Tensor | None) -> int:
+    """Return how many classes a map of whole numbers holds, given as such; 0 for amounts: depths are no integers."""
+    if given is None or given.is_floating_point() or given.dim() < 3 or given.numel() != target.numel():
+        return 0
+    labels = target.unique()
+    dense = 3 <= len(labels) <= 64 and bool((labels == torch.arange(len(labels), device=labels.device)).all())
+    return len(labels) if dense else 0
 
 
 def _divergence(score: Tensor, reading: Reading) -> Iterator[Mismatch]:

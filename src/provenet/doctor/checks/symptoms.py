@@ -13,15 +13,11 @@ from torch import nn
 
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
-from provenet.doctor.kinds import LINEAR
 from provenet.doctor.probe import LONG_STEPS, Fix, Trial
+from provenet.doctor.slopes import DEEP, VANISHES, relative_gradients
 from provenet.records.finding import Finding
 
-VANISHES = 1e-4
-"""Relative gradient of the first third of the layers over that of the last third; see the catalogue of such rules."""
 EXPLODES = 1e4
-DEEP = 4
-"""Layers with weights below which there is no early and no late."""
 HIGH_LOSS = 2.0
 """Loss before training over that of an uninformed guess: from here on an info."""
 WILD_LOSS = 5.0
@@ -42,7 +38,7 @@ LEARNS = 0.3
 
 
 def _vanishing(examination: Examination) -> Iterator[Finding]:
-    early, late = _relative_gradients(examination)
+    early, late = relative_gradients(examination)
     if not early or _gated(examination):
         return
     most, usual = max(early.values()), median(late.values())
@@ -52,7 +48,7 @@ def _vanishing(examination: Examination) -> Iterator[Finding]:
 
 
 def _exploding(examination: Examination) -> Iterator[Finding]:
-    early, late = _relative_gradients(examination)
+    early, late = relative_gradients(examination)
     if not early:
         return
     usual, most = median(early.values()), max(late.values())
@@ -71,22 +67,6 @@ def _gradients_differ(id: str, name: str, early: float, late: float) -> Finding:
         "weights: one rate cannot fit both.",
         fix="Normalisation layers, skip connections, and He initialisation keep gradients of one size.",
     )
-
-
-def _relative_gradients(examination: Examination) -> tuple[dict[str, float], dict[str, float]]:
-    """Return gradient over weight, by path, of the first and the last third of the layers in order of execution."""
-    norms, parameters, trace = examination.passes.norms, examination.walk.trainable, examination.walk.trace
-    names = [trace.names.get(ref.token, "") for op in trace.ops if op.function in LINEAR for ref in op.inputs]
-    sizes = {name: float(parameters[name].detach().norm()) for name in names if name in parameters}
-    found = {
-        name: sum(norm.get(name, 0.0) for norm in norms) / max(len(norms), 1) / size
-        for name, size in sizes.items()
-        if parameters[name].dim() > 1 and size > 0
-    }
-    if len(found) < DEEP or not all(math.isfinite(value) for value in found.values()):
-        return {}, {}
-    rows, third = list(found.items()), len(found) // 3
-    return dict(rows[:third]), dict(rows[-third:])
 
 
 def _gated(examination: Examination) -> bool:
