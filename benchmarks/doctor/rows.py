@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.doctor.cases import Case, Given, Sound
 from benchmarks.doctor.harm import RAISED
@@ -20,13 +21,17 @@ Said = list[tuple[str, bool]]
 Tool = Callable[[Given], Said]
 
 
-def doctor(given: Given) -> Said:
-    """Return what `provenet.diagnose` finds."""
+def diagnosis(given: Given) -> Any:
+    """Return what `provenet.diagnose` says."""
     import provenet
 
     more = {"val_batches": given.val_batches, "transform": given.transform, "schedule": given.schedule}
-    result = provenet.diagnose(given.model, given.batches, given.loss_fn, given.optimizer, **more)
-    return [(finding.id, finding.severity in ("error", "warning")) for finding in result.findings]
+    return provenet.diagnose(given.model, given.batches, given.loss_fn, given.optimizer, **more)
+
+
+def doctor(given: Given) -> Said:
+    """Return the ids of it."""
+    return [(finding.id, finding.severity in ("error", "warning")) for finding in diagnosis(given).findings]
 
 
 def older(given: Given) -> Said:

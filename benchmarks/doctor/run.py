@@ -2,12 +2,14 @@
 
     python -m benchmarks.doctor.run seen [NAME ...] [--seed 0] [--older] [--out FILE.json]
     python -m benchmarks.doctor.run seen --harm [NAME ...] [--seeds 3]
+    python -m benchmarks.doctor.run seen --say NAME ...
     python -m benchmarks.doctor.run seen --count
 
 Of a fault: is a cause among the first three loud findings (error or warning), is it the first, what else is said loudly
 that is not true. Its repaired twin and every sound net must stay silent. Beside it: what the simple rules of older
 tools come to. `--out` takes all rows, the figures with their intervals, the machine, versions and the commit. `--harm`
-trains faulty and repaired code instead, and says which faults cost nothing; `--count` counts the cases.
+trains faulty and repaired code instead, and says which faults cost nothing; `--say` prints diagnoses in full;
+`--count` counts the cases.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from benchmarks.doctor.cases import Case, Sound, collect
 from benchmarks.doctor.figures import table, totals
 from benchmarks.doctor.harm import compare, score_of
 from benchmarks.doctor.pictures import DATA
-from benchmarks.doctor.rows import HEAD, Row, Tool, doctor, older, rows_of, wrong
+from benchmarks.doctor.rows import HEAD, Row, Tool, diagnosis, doctor, older, rows_of, wrong
 from benchmarks.doctor.vocabulary import FAMILIES, family
 
 from provenet.run.provenance import provenance
@@ -59,6 +61,13 @@ def count(part: str, cases: Sequence[Case | Sound]) -> None:
     print(f"| {part} | {' | '.join(map(str, numbers))} |")
 
 
+def say(cases: Iterable[Case | Sound], seed: int) -> None:
+    """Print what is said of each net in full."""
+    for case in cases:
+        wanted = " and ".join("/".join(sorted(group)) for group in case.causes) if isinstance(case, Case) else "nothing"
+        print(f"{case.name}: {wanted} wanted\n{diagnosis(case.make(seed))}\n", flush=True)
+
+
 def write(part: str, tools: dict[str, list[Row]], out: Path | None) -> None:
     """Print the figures of all tools and where the first is wrong, and write everything."""
     figures = {name: totals(rows) for name, rows in tools.items()}
@@ -83,6 +92,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3, help="of --harm")
     parser.add_argument("--harm", action="store_true")
+    parser.add_argument("--say", action="store_true")
     parser.add_argument("--count", action="store_true")
     parser.add_argument("--older", action="store_true", help="the older rules only")
     parser.add_argument("--out", type=Path, help="by default benchmarks/results/doctor_PART.json for all cases")
@@ -94,6 +104,8 @@ def main() -> None:
         return count(args.part, cases)
     if args.harm:
         return harm(cases, range(args.seeds))
+    if args.say:
+        return say(cases, args.seed)
     tools: dict[str, Tool] = {"older rules": older} if args.older else {"provenet": doctor, "older rules": older}
     rows = {}
     for name, tool in tools.items():
