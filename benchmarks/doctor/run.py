@@ -87,7 +87,7 @@ def write(part: str, tools: dict[str, list[Row]], out: Path | None) -> None:
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("seen", "unseen", "fresh"))
+    parser.add_argument("part", choices=("seen", "unseen", "fresh", "last"))
     parser.add_argument("names", nargs="*", help="parts of names; all cases where there are none")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3, help="of --harm")
