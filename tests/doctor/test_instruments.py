@@ -24,6 +24,7 @@ from provenet.doctor.inventory import modules_of, slots_of
 from provenet.doctor.judging import Judging
 from provenet.doctor.probe import LONG_STEPS, STEPS, Probe, Trial
 from provenet.doctor.registry import CHECKS
+from provenet.doctor.smaller import num_values
 from provenet.records.finding import Finding
 
 LABELS = torch.arange(16) % 4
@@ -471,6 +472,47 @@ class TestTheBudget:
 
         with examination(Slow(), budget_s=0.05) as found:
             assert len(found.batches[0][0]) < 16 == len(found.case.batches[0][0])
+
+    def test_a_training_that_outlasts_it_is_broken_off(self):
+        class Jumping(Clock):
+            over = False
+
+            @property
+            def spent(self) -> float:
+                return 99.0 if self.over else super().spent
+
+        def slow(trial: Trial) -> None:
+            trial.after_step = lambda step: setattr(clock, "over", step == 3)
+
+        for kind in ("arm", "compare"):
+            clock = Jumping(20.0)
+            with doubled(read_case(Net(), [(images(), LABELS)], CE, None)) as double:
+                probe = Examination(double.case, double, clock).probe
+                if kind == "arm":
+                    arm = probe.arm(slow, steps=10)
+                    assert (arm.late, len(arm.losses), arm.end) == (True, 3, ())
+                else:
+                    assert probe.compare(slow) is None
+                assert probe.refused > 0
+
+    def test_a_step_that_seems_dear_is_timed_once(self):
+        class Dear(Probe):
+            made = 0
+
+            def arm(self, *args, **more):
+                self.made += 1
+                found = super().arm(*args, **more)
+                self.step_s = 10.0
+                return found
+
+        with examination(Net()) as found:
+            probe = Dear(found.double, found.batches, found.clock, step_s=0.05)
+            assert (probe.single(), probe.single(), probe.made, probe.refused) == (None, None, 1, 2)
+            cheap = Probe(found.double, found.batches, found.clock, step_s=0.05)
+            assert len(cheap.single(steps=20).losses) == 20
+
+    def test_fewer_pixels_are_reckoned_with(self):
+        assert num_values((torch.zeros(4, 3, 8, 8), torch.zeros(4))) == 193
 
     def test_without_time_instruments_are_not_to_be_had(self):
         with examination(Net(), budget_s=0.0) as found, pytest.raises(Unavailable, match="no time"):

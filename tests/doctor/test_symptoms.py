@@ -194,6 +194,18 @@ def test_odd_but_sound_nets_show_none_loudly(name: str) -> None:
     assert examined(net(), loss).healthy
 
 
+def test_masks_of_noise_need_not_be_learned_by_heart() -> None:
+    """Masks drawn pixel by pixel, as for a first try of a net; large blobs of the same classes count."""
+    coarse = torch.rand(16, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    fine = torch.rand(16, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    inputs = torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    for drawn, wanted in ((coarse, ["cannot-overfit-batch"]), (fine, [])):
+        masks = (nn.functional.interpolate(drawn, 32) > 0.5).float()
+        net = nn.Conv2d(3, 1, 1)
+        case = read_case(net, [(inputs, masks)], BCE, torch.optim.Adam(net.parameters(), 1e-3))
+        assert [one.id for one in examine(case, 120.0, SYMPTOMS).findings if one.loud] == wanted
+
+
 def test_a_cause_hides_them() -> None:
     """Sigmoids in depth, a dead layer, and a head of large weights have names of their own."""
     for net, cause, lr in (

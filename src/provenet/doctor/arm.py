@@ -19,6 +19,10 @@ TIMES = 4
 training comes far."""
 
 
+class OutOfTime(Exception):
+    """The budget ended in the middle of a training."""
+
+
 @dataclass(frozen=True, eq=False)
 class Arm:
     """One short training.
@@ -38,6 +42,11 @@ class Arm:
     diverged: bool
     failure: Failure | None
     seconds: float
+
+    @property
+    def late(self) -> bool:
+        """Whether the budget ended in the middle of it."""
+        return self.failure is not None and self.failure.kind == OutOfTime.__name__
 
     def closed(self, floor: float) -> tuple[float, ...]:
         """Return the share of the gap between start and floor that was closed, one a batch, in [-1, 1]."""

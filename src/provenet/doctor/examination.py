@@ -25,7 +25,7 @@ from provenet.doctor.probe import REPEATS, SAMPLES, SHARE, STEPS, Probe
 from provenet.doctor.pull import Pull, pull
 from provenet.doctor.reading import Reading, read
 from provenet.doctor.samples import Entry, Samples, enter, pool
-from provenet.doctor.smaller import smaller
+from provenet.doctor.smaller import num_values, smaller
 from provenet.doctor.stride import Stride, stride
 from provenet.doctor.travel import Travel, spread_of, travel
 from provenet.doctor.tree import fresh, num_samples, take
@@ -236,7 +236,8 @@ class Examination:
         step_s = 1.2 * passes.seconds / max(num_samples(self.batches[0][0]), 1)
         times = STEP * self._sample_s * TRAINED_SAMPLES / (SHARE * self.clock.budget_s)
         batches = smaller(self.double, self.case.batches, times)
-        return Probe(self.double, batches, self.clock, self.battery.floor, step_s / max(times, 1.0))
+        cheaper = num_values(self.case.batches[0][0]) / max(num_values(batches[0][0]), 1.0)
+        return Probe(self.double, batches, self.clock, self.battery.floor, step_s / max(cheaper, 1.0))
 
     @cached_property
     def pass_s(self) -> float:

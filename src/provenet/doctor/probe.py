@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from provenet.core.rng import torch_generator
-from provenet.doctor.arm import CLEAR, Arm, Comparison
+from provenet.doctor.arm import CLEAR, Arm, Comparison, OutOfTime
 from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Loss, Pair, forward, loss_of
 from provenet.doctor.clock import Clock
@@ -36,6 +36,8 @@ SAMPLES = 16
 """Samples of a batch in a probe: its steps have to be cheap; one can raise it where the batch itself matters."""
 SHARE = 0.3
 """Share of the budget that one comparison may take: a net may be under more than one suspicion."""
+AMPLE = 10
+"""So many times the room for a training is believed unmeasured: recorded passes say little of the optimizer's part."""
 BLOWN = 100.0
 """An arm whose loss is this many times what it began with has diverged, and is stopped. Nets with batch norm at a sound
 high rate reach several times their first loss, and come back."""
@@ -102,6 +104,7 @@ class Probe:
     refused: int = 0
     _arms: dict[tuple[Any, ...], Arm] = field(default_factory=dict)
     _planned: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    _timed: bool = False
 
     @property
     def batch_size(self) -> int:
@@ -136,7 +139,10 @@ class Probe:
                 return None
             if not self.clock.allows(plain.seconds):
                 break
-            pairs.append((plain, self._trained((base, fix), len(pairs), steps, samples)))
+            fixed = self._trained((base, fix), len(pairs), steps, samples)
+            if fixed.late:
+                break
+            pairs.append((plain, fixed))
         told = len(pairs) > 1 or self._settled(pairs)
         self.refused += not told
         return self._compared(pairs) if told else None
@@ -192,8 +198,10 @@ class Probe:
         seconds = time.monotonic() - started
         if done.losses:
             passes = len(done.losses) + len(done.start)
-            self.step_s = seconds / (passes * min(samples, self.batch_size))
-        return Arm(tuple(done.losses), done.start, done.end, diverged, attempt.failure, seconds)
+            self.step_s, self._timed = seconds / (passes * min(samples, self.batch_size)), True
+        arm = Arm(tuple(done.losses), done.start, done.end, diverged, attempt.failure, seconds)
+        self.refused += arm.late
+        return arm
 
     def _trial(self, repeat: int, samples: int) -> Trial:
         double = self.double
@@ -211,6 +219,8 @@ class Probe:
         gap = fmean(done.start) - self.floor
         enough = -math.inf if trial.until is None else self.floor + trial.until * gap
         for step in range(steps):
+            if self.clock.left < 0:
+                raise OutOfTime
             inputs, targets = (map_tensors(Tensor.clone, part) for part in trial.batches[step % len(trial.batches)])
             loss = loss_of(trial.loss_fn, forward(trial.model, inputs), targets)
             trial.optimizer.zero_grad(set_to_none=True)
@@ -244,8 +254,8 @@ class Probe:
         Arms are shared, so the number that was planned first holds while there is time for two of them.
         """
         measures = len(self.batches[:MOST_BATCHES])
-        if self._room(SHARE * self.clock.budget_s, arms, samples) < steps + measures and not self._arms:
-            # Passes that record are slow for small nets: a step is timed before it is believed to be dear.
+        ample = self._room(SHARE * self.clock.budget_s, arms, samples) >= AMPLE * (steps + measures)
+        if not ample and not self._timed and self.clock.allows(self.seconds(1)):
             self.arm(_first_batch, steps=1, samples=samples)
         share = max(FEWEST_STEPS, self._room(SHARE * self.clock.budget_s, arms, samples) - measures)
         planned = self._planned.setdefault((steps, arms, samples), min(steps, share))

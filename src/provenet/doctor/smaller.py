@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from provenet.doctor.attempt import Attempt
 from provenet.doctor.case import Pair, forward, loss_of
 from provenet.doctor.double import Double
-from provenet.doctor.tree import fresh, main_tensor, map_tensors, take, tensors
+from provenet.doctor.tree import fresh, main_tensor, map_tensors, num_samples, take, tensors
 
 SIDE = 64
 """Pixels of a side that are left at least: as many as small pictures have that nets are made for."""
@@ -48,6 +48,11 @@ def smaller(double: Double, batches: Sequence[Pair], times: float) -> Sequence[P
     return (
         [take(batch, slice(max(FEW, int(double.case.batch_size / times)))) for batch in found] if times > 1 else found
     )
+
+
+def num_values(inputs: object) -> float:
+    """Return how many values of the inputs a sample has."""
+    return sum(tensor.numel() for tensor in tensors(inputs)) / max(num_samples(inputs), 1)
 
 
 def _scaled(side: int, factor: float) -> int:

@@ -101,18 +101,17 @@ def _measured(double: Double, batch: Pair) -> Stride:
     before = [tensor.detach().clone() for tensor in held]
     gradients = [None if tensor.grad is None else tensor.grad.detach().clone() for tensor in held]
     optimizer.step()
-    moves = [tensor.detach() - start for tensor, start in zip(held, before, strict=True)]
-    memory = memory_of(optimizer)
-    promised = -sum(float((g * m).sum()) for g, m in zip(gradients, moves, strict=True) if g is not None) * memory
-    for tensor, start, move in zip(held, before, moves, strict=True):
-        tensor.data.copy_(start + memory * move)
+    memory, promised, steps = memory_of(optimizer), 0.0, {}
+    # One weight at a time: a copy of all moves would double what huge nets cost here.
+    for tensor, start, gradient in zip(held, before, gradients, strict=True):
+        move = tensor.detach() - start
+        promised -= memory * _along(gradient, move) if gradient is not None else 0.0
+        if tensor.dim() > 1 and bool(start.any()):
+            steps[names[id(tensor)]] = _step(start, move)
+        if memory != 1:
+            tensor.data.copy_(start + memory * move)
     with torch.no_grad():
         got = float(loss.detach()) - float(_loss(double, batch))
-    steps = {
-        names[id(tensor)]: _step(start, move)
-        for tensor, start, move in zip(held, before, moves, strict=True)
-        if tensor.dim() > 1 and bool(start.any())
-    }
     return Stride(steps, float(loss.detach()), promised, got, memory)
 
 
@@ -136,5 +135,10 @@ def _loss(double: Double, batch: Pair) -> Tensor:
 
 def _step(start: Tensor, move: Tensor) -> Step:
     size, length = float(start.norm()), float(move.norm())
-    along = -float((start * move).sum())
+    along = -_along(start, move)
     return Step(length / size, along / (size * length) if length > 0 else 0.0, along / size**2)
+
+
+def _along(one: Tensor, other: Tensor) -> float:
+    """Return the sum of products."""
+    return float(torch.dot(one.reshape(-1), other.reshape(-1)))

@@ -33,6 +33,8 @@ FITS = 0.7
 FIT_RATES = (1e-3, 1e-2)
 FIT_STEPS = 60
 """Updates without which it cannot be told: nets so slow that there is no time for them are left alone."""
+SPECKLE = 0.1
+"""By how much neighbouring pixels of masks must agree more often than any two pixels do, to be worth learning."""
 LEARNS = 0.3
 """Share of the gap that training as it is closes: a net that does so can fit a batch."""
 
@@ -125,7 +127,7 @@ def _constant_output(examination: Examination) -> Iterator[Finding]:
 
 def _cannot_overfit_batch(examination: Examination) -> Iterator[Finding]:
     probe = examination.probe
-    if examination.loud:
+    if examination.loud or _speckled(examination):
         return
     plain = probe.single()
     if plain is None or (plain.failure is None and fmean(plain.closed(probe.floor)) > LEARNS):
@@ -149,6 +151,20 @@ def _cannot_overfit_batch(examination: Examination) -> Iterator[Finding]:
         fix="Take parts of the net away until one batch can be fitted; the part that made the difference is the cause.",
         gain=0.0,
     )
+
+
+def _speckled(examination: Examination) -> bool:
+    """Return whether masks are noise from pixel to pixel, which no net of a few convolutions can learn by heart."""
+    samples = examination.samples
+    if samples is None or samples.masks is None:
+        return False
+    masks = samples.masks
+    classes, counts = masks.unique(return_counts=True)
+    if len(classes) < 2:
+        return False
+    by_chance = float((counts / counts.sum()).square().sum())
+    agree = float((masks[..., 1:] == masks[..., :-1]).float().mean())
+    return agree < by_chance + SPECKLE * (1 - by_chance)
 
 
 def _one_batch(lr: float) -> Fix:
@@ -236,8 +252,9 @@ CHECKS: tuple[Check, ...] = (
         fix="Take parts away until a batch can be fitted.",
         before="x = x.mean(dim=(1, 2, 3), keepdim=True)",
         after="x = x.mean(dim=(2, 3))",
-        silent="Nets that learn as they are. Nets too slow for such a training within the budget.",
+        silent="Nets that learn as they are. Nets too slow for such a training within the budget. Masks drawn at "
+        "random pixel by pixel, as for a first try of a net.",
         source="Karpathy (2019), A recipe for training neural networks (overfit one batch).",
-        thresholds={"FITS": FITS, "LEARNS": LEARNS},
+        thresholds={"FITS": FITS, "LEARNS": LEARNS, "SPECKLE": SPECKLE},
     ),
 )
