@@ -53,6 +53,23 @@ def test_a_short_update_follows_the_slope_and_a_long_one_does_not() -> None:
         assert measured(net, torch.optim.SGD(net.parameters(), lr=lr)).straight() is straight
 
 
+def test_weights_behind_a_gate_of_zero_say_nothing() -> None:
+    """Decay alone moves them in the first update; what the loss moves counts."""
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.line, self.inner = nn.Linear(3, 1), nn.Linear(3, 3)
+            self.gate = nn.Parameter(torch.zeros(1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.line(x + self.gate * self.inner(x))
+
+    net = Gated()
+    found = measured(net, torch.optim.AdamW(net.parameters(), lr=0.5))
+    assert set(found.steps) == {"line.weight"}
+
+
 def test_decay_alone_points_to_zero() -> None:
     net, _, _ = line()
     found = measured(net, torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.5), lambda out, y: (out * 0).sum())

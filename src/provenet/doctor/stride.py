@@ -40,7 +40,8 @@ class Stride:
     """One update on the first batch, from the weights as given.
 
     Args:
-        steps: by path of the weight tensors (two axes or more, not all zeros) that the optimizer holds.
+        steps: by path of the weight tensors (two axes or more, not all zeros) that the optimizer holds; those that
+            get no gradient as yet, as behind gates of zero, only where none does.
         loss: before.
         promised: how far the loss would fall in the long run a step, to first order; momentum included.
         got: how far it did fall on the same batch with the same random stream, after an update of that length.
@@ -101,12 +102,13 @@ def _measured(double: Double, batch: Pair) -> Stride:
     before = [tensor.detach().clone() for tensor in held]
     gradients = [None if tensor.grad is None else tensor.grad.detach().clone() for tensor in held]
     optimizer.step()
+    asked = [gradient is not None and bool(gradient.any()) for gradient in gradients]
     memory, promised, steps = memory_of(optimizer), 0.0, {}
     # One weight at a time: a copy of all moves would double what huge nets cost here.
-    for tensor, start, gradient in zip(held, before, gradients, strict=True):
+    for tensor, start, gradient, told in zip(held, before, gradients, asked, strict=True):
         move = tensor.detach() - start
         promised -= memory * _along(gradient, move) if gradient is not None else 0.0
-        if tensor.dim() > 1 and bool(start.any()):
+        if tensor.dim() > 1 and bool(start.any()) and (told or not any(asked)):
             steps[names[id(tensor)]] = _step(start, move)
         if memory != 1:
             tensor.data.copy_(start + memory * move)
