@@ -21,6 +21,7 @@ LOSS = nn.CrossEntropyLoss()
     [
         (nn.Linear, [PAIR], LOSS, None, "give Linear(...)"),
         (lambda x: x, [PAIR], LOSS, None, "model is no net"),
+        (nn.LazyLinear(3), [PAIR], LOSS, None, "lazy weight, bias"),
         (NET, [], LOSS, None, "batches is empty"),
         (NET, PAIR, LOSS, None, "batches=[(inputs, targets)]"),
         (NET, torch.utils.data.DataLoader([1, 2]), LOSS, None, "itertools.islice"),

@@ -70,6 +70,12 @@ def test_weights_behind_a_gate_of_zero_say_nothing() -> None:
     assert set(found.steps) == {"line.weight"}
 
 
+def test_another_nets_optimizer_moves_nothing() -> None:
+    net, _, _ = line()
+    found = measured(net, torch.optim.SGD(nn.Linear(3, 1).parameters(), lr=0.1))
+    assert (found.steps, found.promised, found.failure) == ({}, 0.0, None)
+
+
 def test_decay_alone_points_to_zero() -> None:
     net, _, _ = line()
     found = measured(net, torch.optim.SGD(net.parameters(), lr=0.1, weight_decay=0.5), lambda out, y: (out * 0).sum())

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from provenet.core.errors import Fault, RecipeError
 from provenet.doctor.tree import main_tensor, num_samples, tensors
@@ -119,6 +120,9 @@ def _faults_of_parts(model: Any, loss_fn: Any, optimizer: Any) -> Iterator[Fault
         yield Fault("model is a class", model.__name__, "an nn.Module object", f"give {model.__name__}(...)")
     elif not isinstance(model, nn.Module):
         yield Fault("model is no net", _said(model), "an nn.Module", "give the object whose forward is trained")
+    elif lazy := [name for name, tensor in model.named_parameters() if is_lazy(tensor)]:
+        shown = ", ".join(lazy[:3]) + (", ..." if len(lazy) > 3 else "")
+        yield Fault("the model has no shapes yet", f"lazy {shown}", "weights that are there", "call model(inputs) once")
     if isinstance(loss_fn, type):
         yield Fault("loss_fn is a class", loss_fn.__name__, "a function or module", f"give {loss_fn.__name__}()")
     elif not callable(loss_fn):

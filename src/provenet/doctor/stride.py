@@ -96,6 +96,8 @@ def _measured(double: Double, batch: Pair) -> Stride:
         return Stride()
     names = {id(slot.tensor): slot.name for slot in slots_of(double.model)}
     held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad and id(p) in names]
+    if not held:
+        return Stride()
     loss = _loss(double, batch)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss, inputs=held, retain_graph=True)
