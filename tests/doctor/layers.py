@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from provenet.doctor.checks import activity, init, linearity, mode, norm, structure
+from provenet.doctor.checks import activity, freezing, init, linearity, mode, norm, skips, structure
 
-CHECKS = (*mode.CHECKS, *norm.CHECKS, *init.CHECKS, *activity.CHECKS, *linearity.CHECKS, *structure.CHECKS)
+FAMILIES = (mode, freezing, norm, init, activity, linearity, structure, skips)
+CHECKS = tuple(check for family in FAMILIES for check in family.CHECKS)
 CE, BCE = nn.CrossEntropyLoss(), nn.BCEWithLogitsLoss()
 Make = Callable[[], Any]
 """Makes what `diagnose` takes."""

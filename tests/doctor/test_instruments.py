@@ -22,9 +22,10 @@ from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.graph import leaves
 from provenet.doctor.inventory import modules_of, slots_of
 from provenet.doctor.judging import Judging
-from provenet.doctor.probe import LONG_STEPS, STEPS, Probe, Trial
+from provenet.doctor.probe import LONG_STEPS, STEPS, Probe
 from provenet.doctor.registry import CHECKS
 from provenet.doctor.smaller import num_values
+from provenet.doctor.trial import Trial
 from provenet.records.finding import Finding
 
 LABELS = torch.arange(16) % 4

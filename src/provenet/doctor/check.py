@@ -11,7 +11,7 @@ from provenet.records.finding import Finding
 
 if TYPE_CHECKING:
     from provenet.doctor.examination import Examination
-    from provenet.doctor.probe import Fix
+    from provenet.doctor.trial import Fix
 
 Cost = Literal["static", "passes", "probe"]
 """What a check reads: walk and battery; passes and dependence as well; short trainings as well."""

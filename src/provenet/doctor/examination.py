@@ -7,6 +7,7 @@ import time
 from functools import cached_property
 
 import torch
+from torch import nn
 
 from provenet.doctor.attempt import Attempt
 from provenet.doctor.augmented import Augmented, augment
@@ -19,6 +20,7 @@ from provenet.doctor.dependence import Dependence, depend
 from provenet.doctor.double import Double
 from provenet.doctor.gaze import Gaze, look_around
 from provenet.doctor.intake import Intake, drops, take_in, without_dropout
+from provenet.doctor.inventory import modules_of
 from provenet.doctor.lost import Lost, lost
 from provenet.doctor.passes import Passes, make_passes
 from provenet.doctor.probe import REPEATS, SAMPLES, SHARE, STEPS, Probe
@@ -80,6 +82,11 @@ class Examination:
     def walk(self) -> Walk:
         """Structure, execution order, and what the loss hangs on; see its `failure`."""
         return walk(self.double, self.batches[0])
+
+    @cached_property
+    def modules(self) -> dict[str, nn.Module]:
+        """Modules of the double by path, also those that it does not know of."""
+        return {held.name: held.module for held in modules_of(self.double.model)}
 
     @cached_property
     def chains(self) -> Chains:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,28 @@ from torch import Tensor, nn
 CONTAINERS = (list, tuple, dict, OrderedDict, set, deque)
 _OWN = ("_parameters", "_buffers", "_modules")
 _DEEPEST, _LONGEST = 4, 10_000
+_MOST_NAMES = 4
+
+
+def holder(name: str) -> str:
+    """Return the path of the module that holds a tensor.
+
+    Example:
+        >>> holder("body.0.weight")
+        'body.0'
+    """
+    return name.rpartition(".")[0]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names for a sentence, a few of many.
+
+    Example:
+        >>> listed(["a", "b", "c", "d", "e", "f"])
+        'a, b, c, d and 2 more'
+    """
+    shown = ", ".join(names[:_MOST_NAMES])
+    return shown if len(names) <= _MOST_NAMES else f"{shown} and {len(names) - _MOST_NAMES} more"
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from functools import cache
 from provenet.doctor.arm import Arm
 from provenet.doctor.course import highest_rate
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import Fix, Trial
 from provenet.doctor.stride import Stride
+from provenet.doctor.trial import Fix, Trial
 
 LOWER = (0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7)
 LEAST = 1e-3

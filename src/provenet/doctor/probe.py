@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from provenet.core.rng import torch_generator
 from provenet.doctor.arm import CLEAR, Arm, Comparison, OutOfTime
 from provenet.doctor.attempt import Attempt
-from provenet.doctor.case import Loss, Pair, forward, loss_of
+from provenet.doctor.case import Pair, forward, loss_of
 from provenet.doctor.clock import Clock
 from provenet.doctor.double import Double
 from provenet.doctor.tree import fresh, map_tensors, num_samples, take
+from provenet.doctor.trial import Fix, Trial, held, losses_of, shuffled
 from provenet.stats.paired import paired_test
 
 STEPS, FEWEST_STEPS = 30, 8
@@ -43,44 +43,6 @@ BLOWN = 100.0
 high rate reach several times their first loss, and come back."""
 DEFAULT_LR = 1e-3
 """Of Adam, which trains where the caller gave no optimizer: the rate its authors recommend."""
-
-
-@dataclass(eq=False)
-class Trial:
-    """One arm before it trains: a fix changes what it likes.
-
-    Args:
-        model: the double, as the caller gave it.
-        loss_fn: the loss.
-        optimizer: a copy of the caller's that holds the double's parameters; Adam where none was given.
-        batches: what it trains on, samples shuffled anew for every repeat.
-        after_step: called after every update, with its number from 1; a schedule, say.
-        until: share of the loss gap that may be left when it has learned enough, and ends; None: all its updates.
-    """
-
-    model: nn.Module
-    loss_fn: Loss
-    optimizer: torch.optim.Optimizer
-    batches: list[Pair]
-    after_step: Callable[[int], None] | None = None
-    until: float | None = None
-
-    def scale_lr(self, factor: float) -> None:
-        """Multiply the rate of every parameter group."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["lr"] * factor
-
-    def map_inputs(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Change the inputs of every batch."""
-        self.batches = [(map_tensors(change, inputs), targets) for inputs, targets in self.batches]
-
-    def map_targets(self, change: Callable[[Tensor], Tensor]) -> None:
-        """Change the targets of every batch."""
-        self.batches = [(inputs, map_tensors(change, targets)) for inputs, targets in self.batches]
-
-
-Fix = Callable[[Trial], None]
-"""Changes a trial in place; net and optimizer are the double's and are put back after the arm."""
 
 
 @dataclass(eq=False)
@@ -190,9 +152,9 @@ class Probe:
             trial = self._trial(repeat, samples)
             if fix is not None:
                 fix(trial)
-            done.start = _taken(trial)
+            done.start = losses_of(trial)
             self._train(trial, steps, done)
-            done.end = _taken(trial)
+            done.end = losses_of(trial)
         self.double.reset()
         diverged = done.diverged or any(not math.isfinite(value) for value in done.end)
         seconds = time.monotonic() - started
@@ -212,7 +174,7 @@ class Probe:
         optimizer.zero_grad(set_to_none=True)
         batches = [take(batch, slice(samples)) for batch in self.batches[:MOST_BATCHES]]
         device = double.case.device
-        mixed = _shuffled([fresh(batch, device) for batch in batches], repeat)
+        mixed = shuffled([fresh(batch, device) for batch in batches], repeat)
         return Trial(double.model, double.loss_fn, optimizer, mixed)
 
     def _train(self, trial: Trial, steps: int, done: _Losses) -> None:
@@ -225,7 +187,7 @@ class Probe:
             loss = loss_of(trial.loss_fn, forward(trial.model, inputs), targets)
             trial.optimizer.zero_grad(set_to_none=True)
             # Only these: tensors of the caller's that the loss reaches by other ways keep their gradients.
-            torch.autograd.backward(loss, inputs=_trained(trial), retain_graph=True)
+            torch.autograd.backward(loss, inputs=held(trial), retain_graph=True)
             trial.optimizer.step()
             done.losses.append(float(loss.detach()))
             if trial.after_step is not None:
@@ -304,47 +266,6 @@ class _Losses:
 
 def _first_batch(trial: Trial) -> None:
     trial.batches = trial.batches[:1]
-
-
-def _trained(trial: Trial) -> list[Tensor]:
-    return [tensor for group in trial.optimizer.param_groups for tensor in group["params"] if tensor.requires_grad]
-
-
-def _taken(trial: Trial) -> tuple[float, ...]:
-    """Return the loss of every batch in the trial's mode, without an update."""
-    found = []
-    with torch.no_grad():
-        for inputs, targets in trial.batches:
-            outputs = forward(trial.model, map_tensors(Tensor.clone, inputs))
-            found.append(float(loss_of(trial.loss_fn, outputs, targets)))
-    return tuple(found)
-
-
-def _shuffled(batches: list[Pair], repeat: int) -> list[Pair]:
-    """Return batches of the same sizes with the samples of all of them in another order; repeat 0 keeps the order."""
-    sizes = [num_samples(inputs) for inputs, _ in batches]
-    if repeat == 0 or len({_form(batch) for batch in batches}) > 1:
-        return batches[repeat % len(batches) :] + batches[: repeat % len(batches)]
-    shuffle = torch.randperm(sum(sizes), generator=torch_generator(0, "probe", repeat))
-    joined = _joined(batches)
-    return [take(joined, rows) for rows in shuffle.split(sizes)]
-
-
-def _form(tree: Any) -> str:
-    """Return the nest of a batch with its shapes, samples aside; batches of one form can be joined."""
-    return str(map_tensors(lambda tensor: str(tuple(tensor.shape[1:])), tree))  # type: ignore[arg-type, return-value]
-
-
-def _joined(trees: Sequence[Any]) -> Any:
-    """Return several nests of one form as one, tensors joined along the first axis."""
-    first = trees[0]
-    if isinstance(first, Tensor):
-        return torch.cat(list(trees)) if first.dim() else first
-    if isinstance(first, dict):
-        return {key: _joined([tree[key] for tree in trees]) for key in first}
-    if isinstance(first, tuple | list):
-        return tuple(_joined([tree[place] for tree in trees]) for place in range(len(first)))
-    return first
 
 
 def _all(fixes: Sequence[Fix | None]) -> Fix:

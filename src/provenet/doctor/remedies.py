@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from provenet.core.rng import torch_generator
 from provenet.doctor.kinds import DROPOUT, function_name
-from provenet.doctor.probe import Fix, Trial
+from provenet.doctor.trial import Fix, Trial
 
 RELU_GAIN = math.sqrt(2)
 TANH_GAIN = 5 / 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,17 @@ class Walk:
     def trainable(self) -> dict[str, Tensor]:
         """Those of them that ask for a gradient."""
         return {name: tensor for name, tensor in self.parameters.items() if tensor.requires_grad}
+
+    @property
+    def held(self) -> set[str]:
+        """Paths of the parameters that stand in a group of the optimizer."""
+        return {name for group in self.groups for name in group.names}
+
+    def share(self, names: Iterable[str]) -> float:
+        """Return how much of the trainable parameters some of them are, by numbers."""
+        parameters = self.parameters
+        every = sum(tensor.numel() for tensor in self.trainable.values())
+        return sum(parameters[name].numel() for name in names if name in parameters) / max(every, 1)
 
 
 def walk(double: Double, batch: Pair) -> Walk:

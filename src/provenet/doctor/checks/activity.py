@@ -13,11 +13,11 @@ from provenet.doctor.chains import fans, feeding, is_gate
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
 from provenet.doctor.passes import Signal
-from provenet.doctor.probe import Fix
 from provenet.doctor.recorder import Op
 from provenet.doctor.remedies import exchange, plain_norms, redraw, together
 from provenet.doctor.slopes import VANISHES, vanish
 from provenet.doctor.travel import blind, doublings, lost_in, signals_by_op
+from provenet.doctor.trial import Fix
 from provenet.records.finding import Finding
 
 FLAT = 0.5

@@ -16,8 +16,8 @@ from provenet.doctor.case import Pair, forward
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.likeness import blank
-from provenet.doctor.probe import Fix, Trial
 from provenet.doctor.samples import Samples
+from provenet.doctor.trial import Fix, Trial
 from provenet.records.finding import Evidence, Finding
 
 FEW_PIXELS = 0.002

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import Fix, Trial
 from provenet.doctor.scaling import Scaling, read_scaling
+from provenet.doctor.trial import Fix, Trial
 from provenet.records.finding import Evidence, Finding
 
 STD_HIGH = 10.0

@@ -1,15 +1,14 @@
-"""What the loss hangs on, what the optimizer holds, and whether samples stay apart."""
+"""What the loss hangs on, and whether samples stay apart."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
-from torch import Tensor, nn
-
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
+from provenet.doctor.inventory import holder, listed
 from provenet.doctor.kinds import LINEAR
 from provenet.doctor.recorder import Call, Op, Trace
 from provenet.doctor.walk import Walk
@@ -19,7 +18,6 @@ SMALL = 0.01
 """Share of the parameters below which unused ones are only an info: a scale or token that this loss spares."""
 MIXING = 1e-4
 """Change of other samples' outputs, relative to their scale, above what float32 leaves of a batch computed anew."""
-MOST_NAMES = 4
 
 
 def _detached_graph(examination: Examination) -> Iterable[Finding]:
@@ -28,10 +26,10 @@ def _detached_graph(examination: Examination) -> Iterable[Finding]:
         return
     unreached = _unreached(walk)
     cut = _cut_behind(walk.trace, {name for name in unreached if name in _used(walk.trace)})
-    held = _held(walk)
+    held = walk.held
     if cut is None or (held and not held & set(cut.names)):
         return
-    share = _count(walk, cut.names) / max(_count(walk, walk.trainable), 1)
+    share = walk.share(cut.names)
     yield Finding(
         id="detached-graph",
         severity="error" if share > SMALL else "warning",
@@ -41,7 +39,7 @@ def _detached_graph(examination: Examination) -> Iterable[Finding]:
             "tensors_without_gradient": len(cut.names),
             "share_of_parameters": round(share, 4),
         },
-        message=f"{cut.words} in {cut.op.layer or 'forward'} cuts the graph: {_listed(cut.names)} come before it and "
+        message=f"{cut.words} in {cut.op.layer or 'forward'} cuts the graph: {listed(cut.names)} come before it and "
         "get "
         f"no gradient ({share:.0%} of the trainable parameters).",
         fix="Take it away: keep tensors from the layers to the loss, without detach(), .data, no_grad(), numpy or "
@@ -58,21 +56,21 @@ def _unused_params(examination: Examination) -> Iterable[Finding]:
     cut = _cut_behind(walk.trace, {name for name in _unreached(walk) if name in used})
     behind = set() if cut is None else set(cut.names)
     names = [name for name in _unreached(walk) if name not in behind and name not in passes.reached]
-    share = _count(walk, names) / max(_count(walk, walk.trainable), 1)
+    share = walk.share(names)
     if not names:
         return
     never = [name for name in names if name not in used]
     yield Finding(
         id="unused-params",
         severity="warning" if share > SMALL else "info",
-        layer=_module(names[0]),
+        layer=holder(names[0]),
         evidence={
             "tensors": len(names),
             "never_ran": len(never),
             "share_of_parameters": round(share, 4),
             "from": SMALL,
         },
-        message=f"The loss does not depend on {_listed(names)} ({share:.1%} of the trainable parameters): "
+        message=f"The loss does not depend on {listed(names)} ({share:.1%} of the trainable parameters): "
         + ("they never run." if len(never) == len(names) else "what they give goes into no output that it looks at."),
         fix="Call the layers in forward, or take them out of the net.",
     )
@@ -86,8 +84,8 @@ def _unregistered_params(examination: Examination) -> Iterable[Finding]:
         return
     known = {name for group in walk.groups for name in group.names}
     trained = bool(names) and set(names) <= known
-    place = _module(names[0]) if names else (made[0] if made else "")
-    what = _listed(names) if names else f"{len(walk.foreign)} tensors" + (f" of {made[0]}" if made else "")
+    place = holder(names[0]) if names else (made[0] if made else "")
+    what = listed(names) if names else f"{len(walk.foreign)} tensors" + (f" of {made[0]}" if made else "")
     again = " Layers that are made in forward begin anew with every batch." if made and not names else ""
     yield Finding(
         id="unregistered-params",
@@ -139,73 +137,6 @@ def _feeds(trace: Trace, one: Call, other: Call) -> bool:
     return False
 
 
-def _loss_left_out(examination: Examination) -> Iterable[Finding]:
-    """Yield that a loss has weights of its own, class centres say, that no optimizer trains."""
-    case = examination.case
-    if case.optimizer is None or not isinstance(case.loss_fn, nn.Module):
-        return
-    held = {id(one) for group in case.optimizer.param_groups for one in group["params"]}
-    held |= {id(one) for one in case.model.parameters()}
-    names = [name for name, one in case.loss_fn.named_parameters() if one.requires_grad and id(one) not in held]
-    if names:
-        yield Finding(
-            id="optimizer-missing-params",
-            severity="warning",
-            layer="loss",
-            evidence={"tensors": len(names), "held": len(held)},
-            message=f"The loss has trainable weights of its own, {_listed(names)}, and the optimizer does not hold "
-            "them: they stay as they were drawn.",
-            fix="optimizer = SGD([*model.parameters(), *loss_fn.parameters()], ...)",
-        )
-
-
-def _optimizer_missing_params(examination: Examination) -> Iterable[Finding]:
-    walk = examination.walk
-    held = _held(walk)
-    reached = walk.reached if walk.failure is None else frozenset(walk.trainable)
-    missing = [name for name in walk.trainable if name in reached and name not in held]
-    if held and not missing:
-        yield from _loss_left_out(examination)
-    if not held or not missing:
-        return
-    share = _count(walk, missing) / max(_count(walk, walk.trainable), 1)
-    resting = _resting(examination, missing)
-    yield Finding(
-        id="optimizer-missing-params",
-        severity="info" if resting else "warning",
-        layer=_module(missing[0]),
-        evidence={"tensors": len(missing), "held": len(held), "share_of_parameters": round(share, 4)},
-        message=f"The optimizer does not hold {_listed(missing)} ({share:.2%} of the parameters that get gradients): "
-        "they stay as they are." + (" Their layers are in evaluation mode, so this may be meant." if resting else ""),
-        fix="optimizer = SGD(model.parameters(), ...), made after the net is complete; requires_grad_(False) if meant.",
-    )
-
-
-def _resting(examination: Examination, names: Sequence[str]) -> bool:
-    """Return whether all modules of some parameters are in evaluation mode while the net is being trained."""
-    modules = dict(examination.double.model.named_modules())
-    holders = [modules[_module(name)] for name in names if _module(name) in modules]
-    return bool(holders) and examination.double.model.training and not any(module.training for module in holders)
-
-
-def _optimizer_stale_params(examination: Examination) -> Iterable[Finding]:
-    walk = examination.walk
-    strangers = [shape for group in walk.groups for shape in group.strangers]
-    if not strangers:
-        return
-    held = _held(walk)
-    missing = [name for name in walk.trainable if name not in held]
-    yield Finding(
-        id="optimizer-stale-params",
-        severity="error" if missing else "info",
-        layer="optimizer",
-        evidence={"tensors_of_others": len(strangers), "tensors_of_the_net": len(held), "missing": len(missing)},
-        message=f"The optimizer holds {len(strangers)} tensors that are not the net's"
-        + (f", and lacks {_listed(missing)}: it was made for another or an older net." if missing else "."),
-        fix="Make the optimizer after the net, and anew whenever layers are replaced: SGD(model.parameters(), ...).",
-    )
-
-
 def _batch_mixing(examination: Examination) -> Iterable[Finding]:
     found = examination.dependence
     others, own = found.others, found.own
@@ -255,24 +186,6 @@ def _used(trace: Trace) -> set[str]:
 
 def _unreached(walk: Walk) -> list[str]:
     return [name for name in walk.trainable if name not in walk.reached]
-
-
-def _held(walk: Walk) -> set[str]:
-    return {name for group in walk.groups for name in group.names}
-
-
-def _count(walk: Walk, names: Iterable[str]) -> int:
-    parameters: dict[str, Tensor] = walk.parameters
-    return sum(parameters[name].numel() for name in names if name in parameters)
-
-
-def _module(name: str) -> str:
-    return name.rpartition(".")[0]
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MOST_NAMES])
-    return shown if len(names) <= MOST_NAMES else f"{shown} and {len(names) - MOST_NAMES} more"
 
 
 _STUCK = ("vanishing-gradients", "cannot-overfit-batch", "lr-too-low")
@@ -328,35 +241,6 @@ CHECKS: tuple[Check, ...] = (
         silent="Recurrent nets, which hold a layer once; heads shared over scales, whose calls do not feed each "
         "other; tied weights.",
         source="Python: [x] * n repeats a reference.",
-    ),
-    Check(
-        id="optimizer-stale-params",
-        look=_optimizer_stale_params,
-        cost="static",
-        shows="The loss does not move at all, or a new head never learns.",
-        signal="Tensors in the optimizer that belong neither to the net nor to the loss, while tensors of the net are "
-        "missing.",
-        fix="Make the optimizer last.",
-        before="optimizer = SGD(model.parameters(), lr=0.1)\nmodel.fc = nn.Linear(512, 10)",
-        after="model.fc = nn.Linear(512, 10)\noptimizer = SGD(model.parameters(), lr=0.1)",
-        silent="Learnable parameters of the loss; an optimizer that trains another net as well is an info.",
-        source="torch.optim: parameter groups hold objects, not names.",
-        hides=("cannot-overfit-batch", "lr-too-low"),
-    ),
-    Check(
-        id="optimizer-missing-params",
-        look=_optimizer_missing_params,
-        cost="static",
-        shows="Part of the net stays as it was drawn.",
-        signal="Trainable parameters that get gradients and stand in no parameter group.",
-        fix="model.parameters().",
-        before="SGD(model.head.parameters(), lr=0.1)",
-        after="SGD(model.parameters(), lr=0.1)",
-        silent="requires_grad=False says that it is meant; layers in evaluation mode may be meant: an info. An "
-        "optimizer "
-        "that holds nothing of the net is optimizer-stale-params.",
-        source="torch.optim: parameter groups hold objects, not names.",
-        hides=("lr-too-low",),
     ),
     Check(
         id="unused-params",

@@ -7,14 +7,8 @@ from collections.abc import Iterable
 from torch import Tensor
 
 from provenet.doctor.check import Check
-from provenet.doctor.checks.pairing import (
-    SURE,
-    TIMES_TOO_MANY,
-    head_fault,
-    indices_for_binary,
-    labels_of,
-    outer_product,
-)
+from provenet.doctor.checks.heads import SURE, TIMES_TOO_MANY, head_fault, indices_for_binary, labels_of
+from provenet.doctor.checks.pairing import outer_product
 from provenet.doctor.examination import Examination
 from provenet.doctor.kinds import ELEMENTWISE
 from provenet.doctor.reading import Reading

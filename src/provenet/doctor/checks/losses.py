@@ -9,7 +9,7 @@ from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.checks.pairing import mismatch, overlap_on_scores
 from provenet.doctor.examination import Examination
 from provenet.doctor.kinds import PROBABILITIES
-from provenet.doctor.probe import Trial
+from provenet.doctor.trial import Trial
 from provenet.records.finding import Finding
 
 MARGIN = 1e-3

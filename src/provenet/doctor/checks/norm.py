@@ -7,12 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median_low
 
-from torch import nn
-
 from provenet.doctor.chains import WEIGHTED, batch_norms, normalizes_batch, weight_of
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
-from provenet.doctor.inventory import modules_of
 from provenet.doctor.kinds import DROPOUT, MERGE, NORM, POOL, RECTIFIER, SHAPE
 from provenet.doctor.recorder import Op, Trace
 from provenet.doctor.remedies import with_norm, wrap
@@ -44,10 +41,6 @@ LOSS_RATIO = 3.0
 """Loss before training over that of a guess, from which a scale that grows does harm."""
 _LONE = ("more than 1 value per channel", "single value a channel")
 """What PyTorch and provenet say where batch norm is given one value."""
-
-
-def _modules(examination: Examination) -> dict[str, nn.Module]:
-    return {held.name: held.module for held in modules_of(examination.double.model)}
 
 
 def _norms(examination: Examination) -> list[Op]:
@@ -118,7 +111,7 @@ def _bn_no_running_stats(examination: Examination) -> Iterator[Finding]:
 
 
 def _bn_bad_momentum(examination: Examination) -> Iterator[Finding]:
-    modules, bad = _modules(examination), []
+    modules, bad = examination.modules, []
     for op in _norms(examination):
         # A module without momentum averages over all batches, and gives the function 1 for the first one.
         momentum = getattr(modules[op.layer], "momentum", op.argument("momentum", 6, 0.1))

@@ -10,7 +10,7 @@ from provenet.doctor.arm import GAIN
 from provenet.doctor.check import Check, Suspicion
 from provenet.doctor.examination import Examination
 from provenet.doctor.pace import trained
-from provenet.doctor.probe import Trial
+from provenet.doctor.trial import Trial
 from provenet.records.finding import Finding
 
 LONG = 0.98

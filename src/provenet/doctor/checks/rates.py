@@ -22,7 +22,8 @@ from provenet.doctor.pace import (
     updates_to_close,
     warms_up,
 )
-from provenet.doctor.probe import LONG_STEPS, Trial
+from provenet.doctor.probe import LONG_STEPS
+from provenet.doctor.trial import Trial
 from provenet.records.finding import Finding
 
 STUCK = 0.1

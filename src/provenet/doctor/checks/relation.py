@@ -17,10 +17,11 @@ from provenet.doctor.case import Pair, forward
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.likeness import agreement, features, neighbours
-from provenet.doctor.probe import MOST_BATCHES, Fix, Trial
+from provenet.doctor.probe import MOST_BATCHES
 from provenet.doctor.reading import Reading
 from provenet.doctor.samples import Samples
 from provenet.doctor.tree import fresh, main_tensor
+from provenet.doctor.trial import Fix, Trial
 from provenet.records.finding import Finding
 
 LEAST, LEAST_MASKS = 120, 24

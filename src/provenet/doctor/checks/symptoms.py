@@ -13,8 +13,9 @@ from torch import nn
 
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination
-from provenet.doctor.probe import LONG_STEPS, Fix, Trial
+from provenet.doctor.probe import LONG_STEPS
 from provenet.doctor.slopes import DEEP, VANISHES, relative_gradients
+from provenet.doctor.trial import Fix, Trial
 from provenet.records.finding import Finding
 
 EXPLODES = 1e4
