@@ -126,6 +126,16 @@ class Probe:
         """Return how long an arm of so many updates takes, about."""
         return (steps + len(self.batches[:MOST_BATCHES])) * self.step_s * min(SAMPLES, self.batch_size)
 
+    def room(self, seconds: float, arms: int, samples: int, wanted: int) -> int:
+        """Return how many steps each of several arms can make in some seconds.
+
+        A step is timed for it, once, unless there seems to be room for many times as many as are wanted.
+        """
+        ample = self._room(seconds, arms, samples) >= AMPLE * wanted
+        if not ample and not self._timed and self.clock.allows(self.seconds(1)):
+            self.arm(_first_batch, steps=1, samples=min(samples, SAMPLES))
+        return self._room(seconds, arms, samples)
+
     def unseen(self, least: int) -> list[Pair]:
         """Return batches that no training here has samples of; none where they hold fewer samples than wanted."""
         found: list[Pair] = []
@@ -216,10 +226,7 @@ class Probe:
         Arms are shared, so the number that was planned first holds while there is time for two of them.
         """
         measures = len(self.batches[:MOST_BATCHES])
-        ample = self._room(SHARE * self.clock.budget_s, arms, samples) >= AMPLE * (steps + measures)
-        if not ample and not self._timed and self.clock.allows(self.seconds(1)):
-            self.arm(_first_batch, steps=1, samples=samples)
-        share = max(FEWEST_STEPS, self._room(SHARE * self.clock.budget_s, arms, samples) - measures)
+        share = max(FEWEST_STEPS, self.room(SHARE * self.clock.budget_s, arms, samples, steps + measures) - measures)
         planned = self._planned.setdefault((steps, arms, samples), min(steps, share))
         if self._room(self.clock.left, 2, samples) >= planned + measures:
             return planned

@@ -16,6 +16,7 @@ from provenet.doctor.case import Pair, forward
 from provenet.doctor.check import Check
 from provenet.doctor.examination import Examination, Unavailable
 from provenet.doctor.likeness import blank
+from provenet.doctor.probe import MOST_BATCHES
 from provenet.doctor.samples import Samples
 from provenet.doctor.trial import Fix, Trial
 from provenet.records.finding import Evidence, Finding
@@ -170,10 +171,11 @@ class _Asked:
 def _tried(examination: Examination, samples: Samples) -> Iterator[Finding]:
     """Train on the samples as they are, and on transformed ones, and ask for both."""
     probe, transform = examination.probe, examination.case.transform
-    room = SHARE * examination.clock.left / max(2 * SAMPLES * probe.step_s, 1e-9)
-    steps = min(STEPS, int(room) - 2 * len(examination.batches))
     if transform is None or len(examination.batches) < 2:
         return
+    measures = 2 * len(probe.batches[:MOST_BATCHES])
+    room = probe.room(SHARE * examination.clock.left, 2, SAMPLES, STEPS + measures)
+    steps = min(STEPS, room - measures)
     if steps < FEWEST_STEPS:
         raise Unavailable("no time left for a training")
     asked: list[_Asked] = []

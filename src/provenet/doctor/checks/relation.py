@@ -183,8 +183,8 @@ def _tried(examination: Examination) -> Iterator[Finding]:
     probe, reading, held = examination.probe, examination.reading, _HeldOut()
     size, batches, unseen = probe.batch_size, probe.batches[:MOST_BATCHES], probe.unseen(ENOUGH)
     folds = 1 if unseen else min(FOLDS, len(batches))
-    room = SHARE * examination.clock.left / max(folds * size * probe.step_s, 1e-9)
-    steps = min(STEPS, int(room) - 2 * len(batches))
+    room = probe.room(SHARE * examination.clock.left, folds, size, STEPS + 2 * len(batches))
+    steps = min(STEPS, room - 2 * len(batches))
     if steps < FEWEST_STEPS:
         raise Unavailable("no time left for a training")
     for fold in range(folds):
