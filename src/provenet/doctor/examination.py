@@ -48,6 +48,8 @@ STEP = 4.0
 """A step of a training costs about four times one forward pass."""
 TRAINED_SAMPLES = 2 * REPEATS * STEPS * SAMPLES
 """Samples that a comparison of usual length trains on in all; where they take too long, pictures are made smaller."""
+COMPARED = 3
+"""Passes forward that are compared with each other to see what outputs depend on."""
 BACKWARD = 3.0
 """A pass forward and backward costs about three times one forward."""
 
@@ -206,7 +208,7 @@ class Examination:
         """
         if self.walk.failure is not None and self.walk.failure.stage == "forward":
             raise Unavailable(str(self.walk.failure))
-        self._need(self.pass_s)
+        self._need(COMPARED * self.pass_s)
         found = depend(self.double, self.batches[0][0])
         if found.failure is not None:
             raise Unavailable(f"in evaluation mode {found.failure}")
