@@ -20,6 +20,8 @@ RUNS = {
     "unseen": "doctor_unseen.json",
     "fresh, first look": "doctor_fresh_first.json",
     "fresh": "doctor_fresh.json",
+    "last, first look": "doctor_last_first.json",
+    "last": "doctor_last.json",
 }
 HEAD = """# How often the doctor is right
 
@@ -31,13 +33,14 @@ the first three errors and warnings; of a repaired or sound net nothing loud may
 * **seen**: the checks were written with these at hand.
 * **unseen**: written by others from their own sources, and not looked at before the first run on it.
 * **fresh**: written by yet others while the misses of that run were being mended, and measured after.
+* **last**: written once more by others after the misses of both had been mended, with few batches for most.
 
 Only the **first looks** say how the doctor does on faults that it was not made for: after each of them what it missed
 was mended where the reason was a general one, and the part was no longer unseen. What older tools do is shown by their
 simple rules (loss not finite, gradients vanishing or exploding by fixed thresholds, share of dead ReLUs, and the like).
 """
 NOTES = """
-Repeat a part with `python -m benchmarks.doctor.run seen|unseen|fresh`, read one diagnosis in full with
+Repeat a part with `python -m benchmarks.doctor.run seen|unseen|fresh|last`, read one diagnosis in full with
 `python -m benchmarks.doctor.run unseen --say NAME`, and see what each fault costs a short training with `--harm`.
 """
 
